@@ -157,6 +157,16 @@ class PlacedEdge:
 
 
 @dataclass(frozen=True, slots=True)
+class LastDreams:
+    """When a space dreamt last, and how many of these dreams passed."""
+
+    ran_at: datetime
+    count: int
+    good: int  # of sufficient quality
+    joined: int  # of sufficient integration as well: their connections joined the graph
+
+
+@dataclass(frozen=True, slots=True)
 class PlacedGraph:
     """The best-connected nodes of a memory graph, and the edges between them."""
 

@@ -20,6 +20,7 @@ from sona_pg.domain.leaderboard import Leaderboard
 from sona_pg.domain.overview_figures import (
     AnswerThen,
     CandidateMatches,
+    LastDreams,
     LearnedFact,
     NearPattern,
     PatternMap,
@@ -105,6 +106,7 @@ class Overview:
         self._plane: tuple[int, Plane] | None = None  # with its version
         self._routes: RoutesNow | None = None
         self._costs: tuple[float, Mapping[str, float]] | None = None  # with the time at which they were read
+        self._dreams: tuple[int, LastDreams | None] | None = None  # with the version at which they were read
         self._strayed: tuple[float, Sequence[StrayedFeedback]] | None = None  # with the time at which it was counted
         self._lock = threading.Lock()
 
@@ -217,6 +219,14 @@ class Overview:
         return placed_graph(
             state, serving.patterns, serving.catalog, plane, NODES, find=find.strip(), named=names.of, texts=self._texts
         )
+
+    def last_dreams(self) -> LastDreams | None:
+        """Return when the space dreamt last, and how many of these dreams passed."""
+        session, known = self._session(), self._dreams
+        version = session.serving.version  # dreams make one
+        if known is None or known[0] != version:
+            known = self._dreams = (version, session.database.overview.last_dreams(session.space))
+        return known[1]
 
     def _texts(self, ids: Sequence[str]) -> dict[str, str]:
         """Return the texts of candidates, of those whose content has one."""

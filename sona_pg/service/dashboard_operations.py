@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict, fields
 from datetime import date
 from typing import Annotated, Any, TypeVar
 from weakref import WeakKeyDictionary
@@ -252,7 +253,8 @@ async def quality_by_label(call: Call[Any]) -> Any:
 @operations.add("GET", "/v1/dashboard/memory", scope="read", query=MemoryQuery, answer=MemoryAnswer)
 async def memory_graph(call: Call[Any]) -> Any:
     """Return the best-connected part of the memory graph, or what surrounds the nodes with a text."""
-    return await _overview(call, lambda known: known.memory_graph(call.query["find"]))
+    graph, dreams = await _overview(call, lambda known: (known.memory_graph(call.query["find"]), known.last_dreams()))
+    return {field.name: getattr(graph, field.name) for field in fields(graph)} | {"dreams": dreams and asdict(dreams)}
 
 
 @operations.add("GET", "/v1/dashboard/fleet", scope="read", query=LimitQuery, answer=FleetAnswer)

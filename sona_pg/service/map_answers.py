@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime
 from uuid import UUID
 
 from pydantic import BaseModel
@@ -84,6 +84,15 @@ class EdgePlace(BaseModel):
     weight: float
 
 
+class LastDreamsAnswer(BaseModel):
+    """When the space dreamt last, and how many of these dreams passed."""
+
+    ran_at: datetime
+    count: int
+    good: int  # of sufficient quality
+    joined: int  # of sufficient integration as well: their connections joined the graph
+
+
 class MemoryAnswer(BaseModel):
     """The best-connected nodes of the memory graph, and the edges between them."""
 
@@ -93,6 +102,7 @@ class MemoryAnswer(BaseModel):
     all_edges: int
     dream_edges: int
     matches: list[str]  # nodes that a search has found
+    dreams: LastDreamsAnswer | None = None  # none: it has never dreamt
 
 
 class TopicPeriodRow(BaseModel):

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, text
 from sona_pg.domain.label_quality import LabelsInPeriod
 from sona_pg.domain.leaderboard import BadRatings
 from sona_pg.domain.level_change import ChangePart, LevelChange, RouteChange
-from sona_pg.domain.overview_figures import CandidateMatches, SpanSums, ToldFact, VersionCurve, WantedFacts
+from sona_pg.domain.overview_figures import CandidateMatches, LastDreams, SpanSums, ToldFact, VersionCurve, WantedFacts
 from sona_pg.domain.period_figures import LikeQuality, RouteSums, SummedDays
 from sona_pg.domain.route_choice import BestRoutes, RatingsSince
 from sona_pg.domain.space import Space
@@ -23,6 +23,7 @@ from sona_pg.errors import DatabaseError
 from sona_pg.store import candidate_times, day_figures, leases, level_change_rows, outcome_samples
 from sona_pg.store.best_route_rows import read_best_routes
 from sona_pg.store.connect import driver_connection
+from sona_pg.store.dream_rows import read_last_dreams
 from sona_pg.store.found_candidates import read_candidates_with
 from sona_pg.store.label_rows import read_labels
 from sona_pg.store.outcome_samples import FoundFact, TimeSpan
@@ -143,6 +144,10 @@ class OverviewStore:
             "explaining a change of quality",
             lambda c: level_change_rows.read_parts(c, space.space_id, day, before_from, after_until),
         )
+
+    def last_dreams(self, space: Space) -> LastDreams | None:
+        """Return the dreams of the latest deep cycle that had any."""
+        return self._read("reading the last dreams", lambda c: read_last_dreams(c, space.space_id))
 
     def facts(self, space: Space, wanted: WantedFacts, worst: float, most: int) -> list[ToldFact]:
         """Return the latest of the wanted facts, latest first."""

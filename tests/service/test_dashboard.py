@@ -333,7 +333,7 @@ def test_the_fleet_tells_of_feedback_on_requests_that_the_space_has_no_record_of
 
 def test_the_memory_graph_shows_what_sessions_used_together(service, learned):
     assert view(service, learned, "memory") == {
-        "nodes": [], "edges": [], "all_nodes": 0, "all_edges": 0, "dream_edges": 0, "matches": []
+        "nodes": [], "edges": [], "all_nodes": 0, "all_edges": 0, "dream_edges": 0, "matches": [], "dreams": None,
     }  # fmt: skip
     name = {"space": f"sessions {uuid7()}"}
     service.post("/v1/spaces", {"name": name["space"], "dim": 8})

@@ -33,6 +33,7 @@ export const TERMS = new Map(Object.entries({
   groups: ["Changes of topics", "What a run of learning did to topics: found new ones, joined those that had become alike, and dropped those that were hardly used any more."],
   memory: ["Memory graph", "A network of topics and answers that were used in the same session. It helps to find what is needed next."],
   dream: ["Dream", "A connection that no use has shown yet, but that the memory graph proposes because of what lies between. It counts for little until use confirms it."],
+  use: ["Use", "How often something was used within sessions. A topic is used by each request of a session that is nearest to it. A stored answer is used where it was given and is rated 50 % or better, or where a correction names it: that is less often than it was given. Requests without a session, and what is not learned yet, are not counted."],
   importance: ["Importance", "How much of the network hangs on a node, from 0 to 100 %."],
   strength: ["Strength of a connection", "From 0 to 100 %: each use of both moves it a hundredth of the way to 100 %, each use of one where the other was at hand but not used moves it back, and it fades while nothing uses it. For things that are alike it is how alike they are."],
   routescost: ["Routes’ cost", "What the questions of a topic cost in all, or 1,000 of them, by the mean cost of each route in the whole space, weighed by how often each was taken for these. These very questions may have cost more or less."],

@@ -3,7 +3,7 @@
 import { get } from "./api.js";
 import { between, explained, KINDS, lines as joined, nameOf, reasons, sample, seenFrom, SIGNS, WHY } from "./connections.js";
 import { h, panel, problem, s, table } from "./elements.js";
-import { count, several, share } from "./format.js";
+import { ago, count, several, share } from "./format.js";
 import { bubbleMap, spread } from "./map.js";
 import { help } from "./terms.js";
 
@@ -30,7 +30,7 @@ function detail(node, known, map, choose) {
   const rest = own.slice(LEADING);
   return [
     h("h2", { tabindex: "-1" }, nameOf(node)),
-    h("p", { class: "note" }, `A ${KINDS.get(node.kind) ?? node.kind}, used ${several(node.accesses, "time")}; importance ${share(node.importance)} `, help("importance")),
+    h("p", { class: "note" }, `A ${KINDS.get(node.kind) ?? node.kind}, used ${several(node.accesses, "time")} `, help("use"), `; importance ${share(node.importance)} `, help("importance")),
     h("h3", {}, own.length ? [`${several(own.length, "connection")}, strongest first `, help("strength")] : "No connection is shown"),
     h("ul", { class: "typed" }, own.slice(0, LEADING).map(item)),
     rest.length > 0 && h("details", {}, h("summary", {}, `${several(rest.length, "more", "more")}`), h("ul", { class: "typed" }, rest.map(item))),
@@ -65,6 +65,15 @@ function kindButtons(shown, onChange) {
         onChange();
       },
     }, sample(kind), ` ${name}`))));
+}
+
+// What the last dreams came to: where none passed, that they ran at all is seen nowhere else.
+function lastDreams({ dreams, dream_edges: edges }) {
+  if (!dreams) return "No dreams ran here yet: the learner does so once a week (dreams.interval), and sona-pg dream at once.";
+  const { count: all, good, joined } = dreams;
+  const passed = joined ? `${count(joined)} of ${several(all, "dream")} passed${edges ? "" : "; what they proposed is confirmed by use by now, or gone"}`
+    : `of ${several(all, "dream")} none passed: ${good ? `${count(good)} were good enough, but what they join hangs together too little` : "they were not new, coherent or useful enough"}`;
+  return `The last dreams ran ${ago(Date.parse(dreams.ran_at))}: ${passed}.`;
 }
 
 function drawnGraph(found) {
@@ -117,8 +126,8 @@ function drawnGraph(found) {
   return [
     h("div", { class: "pair wide" },
       panel(`${several(found.all_nodes, "node")}, ${several(found.all_edges, "connection")}, ${count(found.dream_edges)} proposed by dreams`,
-        h("div", { class: "row" }, kindButtons(kinds, draw), many), figure,
-        h("ul", { class: "legend" }, [...KINDS].filter(([kind]) => found.nodes.some((node) => node.kind === kind)).map(([kind, name]) => h("li", {}, legendDot(kind), name)), h("li", {}, "area: uses; width of a line: strength")), said),
+        h("p", { class: "note" }, lastDreams(found)), h("div", { class: "row" }, kindButtons(kinds, draw), many), figure,
+        h("ul", { class: "legend" }, [...KINDS].filter(([kind]) => found.nodes.some((node) => node.kind === kind)).map(([kind, name]) => h("li", {}, legendDot(kind), name)), h("li", {}, "area: uses ", help("use"), "; width of a line: strength")), said),
       about),
     panel("Connections in words", list),
   ];

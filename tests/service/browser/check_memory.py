@@ -10,6 +10,29 @@ from tests.service.browser.watched import WIDTHS, Watched
 from tests.service.site import Site
 
 
+def test_a_graph_tells_when_no_dreams_ran_and_when_none_passed(watched: Watched, store: Store, site: Site) -> None:
+    page = watched.page
+    site.post("/v1/spaces", {"name": "dreamless", "dim": 256})
+    store.set_settings("dreamless", {"dreams.least_quality": 1.0})
+    texts = ["a parcel", "a refund", "a voucher"]
+    site.post("/v1/candidates?space=dreamless", {"ids": texts, "texts": texts})
+    for place in range(6):
+        text = texts[place % 3]
+        ranking = site.post("/v1/rank?space=dreamless", {"text": text})
+        body = {"text": text, "ranking": ranking, "route": text, "quality": 1, "context": [f"session:{place // 3}"]}
+        site.post("/v1/trajectories?space=dreamless", body)
+    site.post("/v1/learn?space=dreamless")
+    page.goto(f"{site.url}/?space=dreamless#memory")
+    page.wait_for_selector("p:has-text('No dreams ran here yet')")
+    site.post("/v1/learn/deep?space=dreamless", {"seconds": 30})
+    page.reload()
+    page.wait_for_selector("p:has-text('The last dreams ran')")
+    assert "of 50 dreams none passed: " in page.locator("p:has-text('The last dreams ran')").inner_text()
+    about = page.locator("[aria-live] p:has-text(', used ')").get_by_role("link", name="What is Use?")
+    assert (about.get_attribute("title") or "").startswith("How often something was used within sessions.")
+    watched.require_readable("memory-no-dream-passed")
+
+
 @pytest.fixture(scope="module")
 def dreamt(store: Store, site: Site) -> str:
     """The space ``shop`` after a round of dreams."""
