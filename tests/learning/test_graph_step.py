@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from sona_pg.config.graph_parts import GraphConfig
 from sona_pg.domain.memory import EdgeKind, NodeKind
 from sona_pg.learning.graph.edges import RATE, GraphEdges, PairUses
 from sona_pg.learning.graph.graph_step import LEAST_WEIGHT
+from sona_pg.learning.graph.learned_graph import LearnedGraph
 from sona_pg.learning.graph.open_sessions import MOST, sessions_from
 from tests.learning.graph_slices import (
     BLANK,
@@ -53,6 +55,15 @@ def test_a_single_trajectory_of_a_session_makes_nodes_and_one_edge():
     assert graph.accesses.tolist() == [1, 1]
     assert set(graph.created.tolist()) == {1}
     assert len(learned(slice_of([Turn("a", 0)]))) == 1, "an isolated pattern"
+
+
+def test_a_candidate_has_as_many_uses_as_trajectories_that_use_it_by_what_is_known_now():
+    said = [Turn("a", 0, 1, quality=quality) for quality in (None, 1.0, 0.6, 0.0, 0.4, 1.0)]
+    state, uses = after(slice_of(said[:1])), []
+    for old, new in pairwise(said):
+        state = after(slice_of([], [(old, new)]), state)
+        uses.append(LearnedGraph.from_arrays(state.arrays["graph"]).accesses.tolist())
+    assert uses == [[1, 1], [1, 1], [1, 0], [1, 0], [1, 1]]  # of the pattern, and of the candidate
 
 
 def test_patterns_and_candidates_of_a_session_follow_each_other():

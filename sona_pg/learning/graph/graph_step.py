@@ -98,7 +98,10 @@ def _learned(
 
 
 def _accessed(graph: LearnedGraph, uses: SliceUses, events: SessionEvents) -> LearnedGraph:
-    """Return the graph with one more use of every node activated, and its importance nearer to the outcomes."""
+    """Return the graph with one more use of every node activated, and its importance nearer to the outcomes.
+
+    A candidate has as many uses as trajectories whose outcome, as it is known now, uses it.
+    """
     count, told, total = np.zeros(len(graph), np.int64), np.zeros(len(graph)), np.zeros(len(graph))
     accessed = graph.accessed.copy()
     for fresh, activations in ((True, events.activations), (False, events.revised)):
@@ -112,10 +115,17 @@ def _accessed(graph: LearnedGraph, uses: SliceUses, events: SessionEvents) -> Le
                 if not np.isnan(activation.quality):
                     told[row] += 1
                     total[row] += activation.quality
+    for activation in events.taken_back:
+        _, used = uses.nodes_of(activation)
+        if used is not None:
+            count[used] -= 1
     mean = total / np.maximum(told, 1)
     importance = mean + (graph.importance - mean) * (1.0 - MOVE) ** told
     return dataclasses.replace(
-        graph, accesses=graph.accesses + count, accessed=accessed, importance=importance.astype(np.float32)
+        graph,
+        accesses=np.maximum(graph.accesses + count, 0),
+        accessed=accessed,
+        importance=importance.astype(np.float32),
     )
 
 
