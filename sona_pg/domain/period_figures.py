@@ -140,6 +140,8 @@ class RouteSpending:
     cost: float
     share: float | None  # of all spending
     per_thousand: float | None  # cost of 1,000 requests, by those with a cost
+    came_on: date | None  # within the period; None: it was taken before, or too rarely to tell
+    last_on: date | None  # when it was last taken, if it is no longer offered
 
 
 @dataclass(frozen=True, slots=True)

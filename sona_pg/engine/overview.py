@@ -112,7 +112,7 @@ class Overview:
 
     def figures(self, days: float = 30.0) -> PeriodFigures:
         """Return quality and spending of the last ``days``, and what they were in as many days before."""
-        return period_figures(self._session(), days)
+        return period_figures(self._session(), days, self.not_offered())
 
     def cost_unit(self) -> str | None:
         """Return the unit of the space's costs as it is set now; None if the space tells none."""

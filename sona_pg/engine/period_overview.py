@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from datetime import UTC, date, datetime, timedelta
 
 from sona_pg.domain.ids import EPOCH
@@ -19,6 +20,7 @@ from sona_pg.domain.period_figures import (
     without,
 )
 from sona_pg.domain.price_change import price_changes
+from sona_pg.domain.route_days import came_on
 from sona_pg.domain.topic_period import TopicsInPeriod, topics_in_period
 from sona_pg.engine.session import Session
 
@@ -61,8 +63,11 @@ def topics_in(session: Session, days: float, now: datetime | None = None) -> Top
     )
 
 
-def period_figures(session: Session, days: float = 30.0, now: datetime | None = None) -> PeriodFigures:
-    """Return quality and spending of the last ``days`` (UTC), and the change of quality against as many before."""
+def period_figures(session: Session, days: float, gone: frozenset[str], now: datetime | None = None) -> PeriodFigures:
+    """Return quality and spending of the last ``days`` (UTC), and the change of quality against as many before.
+
+    Of the routes in ``gone``, which are no longer offered, it tells when they were last taken.
+    """
     earliest, first, last = days_of_period(session, days, now)
     whole = days >= WHOLE
     found = session.database.overview.sums(session.space, earliest, last, LISTED_ROUTES)
@@ -74,7 +79,8 @@ def period_figures(session: Session, days: float = 30.0, now: datetime | None = 
     known = before if before.trajectories else None
     if whole and of_space:
         first = of_space[0].day
-    routes = _routes(recent, now_sums)
+    # A day that is not summed yet may be one on which any route was taken.
+    routes = _routes(recent, now_sums, set() if found.missing else {one.day for one in of_space}, gone)
     return PeriodFigures(
         first, last, now_sums, known, None if known is None else QualityChange.between(known, now_sums), routes,
         _days(recent), found.as_of, found.missing, PeriodSums.of(without(of_space, chat)) if chat else None,
@@ -103,7 +109,9 @@ def events(session: Session) -> list[SpaceEvent]:
     return sorted(made, key=lambda event: event.at)
 
 
-def _routes(sums: Sequence[DaySums], whole: PeriodSums) -> list[RouteSpending]:
+def _routes(
+    sums: Sequence[DaySums], whole: PeriodSums, asked: AbstractSet[date], gone: frozenset[str]
+) -> list[RouteSpending]:
     by_route: dict[str, list[DaySums]] = {}
     for one in sums:
         if one.route is not None:
@@ -113,7 +121,12 @@ def _routes(sums: Sequence[DaySums], whole: PeriodSums) -> list[RouteSpending]:
         total = PeriodSums.of(days)
         share = total.cost / whole.cost if whole.cost > 0 else None
         thousand = 1000 * total.cost / total.costed if total.costed else None
-        listed.append(RouteSpending(name or None, total.trajectories, total.costed, total.cost, share, thousand))
+        taken = {one.day for one in days if one.trajectories}
+        came = came_on(taken, asked) if name and taken else None
+        last = max(taken & asked, default=None) if name in gone else None
+        listed.append(
+            RouteSpending(name or None, total.trajectories, total.costed, total.cost, share, thousand, came, last)
+        )
     return sorted(listed, key=lambda one: (-one.cost, -one.trajectories, one.route or ""))
 
 

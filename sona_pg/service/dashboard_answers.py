@@ -177,6 +177,8 @@ class SpendingRow(BaseModel):
     cost: float
     share: float | None = None
     per_thousand: float | None = None
+    came_on: date | None = None  # within the period; null: it was taken before, too rarely to tell, or days are missing
+    last_on: date | None = None  # when it was last taken, if it is no longer offered
 
 
 class PriceChangeRow(BaseModel):

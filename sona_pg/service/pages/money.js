@@ -11,7 +11,6 @@ import { term } from "./terms.js";
 
 const SERIES = 5; // routes with a colour of their own
 const DAY = 86400000;
-const SETTLED = 3; // days with spending before a route, and with it, for it to be called new
 const UNIT = "Costs are in the unit in which they are recorded; sona-pg space set … costs.unit=USD names it.";
 
 const nameOf = (route) => route ?? "without a route";
@@ -21,24 +20,13 @@ const onDay = (day) => date.format(new Date(day));
 const priceChange = ({ route, changed_on: day, before, since }) =>
   `${since < before ? "▼" : "▲"} 1,000 requests of “${route}” cost ${cost(since)} since about ${onDay(day)}, ${cost(before)} before: ${share(Math.abs(since / before - 1))} ${since < before ? "less" : "more"}.`;
 
-// Routes that came or left within the period, by the days on which they cost something.
-function comings(figures, gone) {
-  const days = figures.days.map((one) => one.day).toSorted();
-  return figures.routes.filter((row) => row.route && row.costed).flatMap(({ route }) => {
-    const taken = figures.days.filter((one) => one.routes[route] > 0).map((one) => one.day).toSorted();
-    if (!taken.length) return [];
-    const [first, last] = [taken[0], taken.at(-1)];
-    const before = days.filter((one) => one < first).length;
-    const came = before >= SETTLED && taken.length >= SETTLED && 2 * taken.length >= days.length - before;
-    return [
-      came && `“${route}” was taken from ${onDay(first)} on, and on no earlier day of this period.`,
-      gone.includes(route) && `“${route}” was last taken on ${onDay(last)}: it is no longer offered.`,
-    ].filter(Boolean);
-  });
-}
+// Routes that came or left within the period, by the days on which they were taken.
+const comings = ({ routes }) => routes.flatMap(({ route, came_on: came, last_on: last }) => [
+  came && `“${route}” was taken from ${onDay(came)} on, and on no earlier day of this period.`,
+  last && `“${route}” was last taken on ${onDay(last)}: it is no longer offered.`,
+].filter(Boolean));
 
-// Sums of the period; `gone` are routes that are no longer offered.
-export function totals(figures, gone = []) {
+export function totals(figures) {
   const { now, before } = figures;
   if (!now.costed) {
     return [h("p", { class: "quiet" }, `Nothing recorded from ${daysOf(figures)} has a cost. Costs come with a route's decision (`, h("code", {}, "costs"), ") or with the outcome (", h("code", {}, "cost"), ").")];
@@ -46,7 +34,7 @@ export function totals(figures, gone = []) {
   const change = before?.costed ? `${cost(before.cost)} in as many days before` : "nothing to compare with before";
   const tile = (name, value, small) => h("div", {}, h("dt", {}, name), h("dd", {}, value, h("small", {}, small)));
   const rows = figures.routes.filter((row) => row.trajectories);
-  const news = [...figures.prices.map(priceChange), ...comings(figures, gone)];
+  const news = [...figures.prices.map(priceChange), ...comings(figures)];
   return [
     h("dl", { class: "tiles" },
       tile("Spent in all", rounded(cost(now.cost), precise(now.cost)), [daysOf(figures), h("br"), change]),

@@ -36,7 +36,7 @@ export function routes() {
     ]);
     if (days !== chosenDays() || find !== name.value.trim() || by !== order.name || isDown !== order.isDown) return null;
     costsIn(figures.cost_unit);
-    spending.replaceChildren(...totals(figures, found.routes.filter((route) => !route.is_offered).map((route) => route.route)));
+    spending.replaceChildren(...totals(figures));
     trend.replaceChildren(...byDay(figures));
     ranked.replaceChildren(...(found.routes.length ? leaderboard(found, daysOf(figures), (route) => ratedBad(worst, route), order, reorder)
       : [h("p", { class: "quiet" }, find ? `No route with “${find}” in its name was taken from ${daysOf(figures)}.` : `Nothing recorded from ${daysOf(figures)} has a route.`)]));

@@ -105,6 +105,8 @@ def test_a_route_that_came_and_one_that_left_are_told_with_their_days(watched: W
         }
         for day in range(14) for place in range(40)
     ]  # fmt: skip
+    local = [row | {"id": f"local {row['id']}", "route": "local"} for row in rows[::20]]
+    rows += [row | ({} if place > 15 else {"cost": None}) for place, row in enumerate(local)]  # costs came later
     site.post("/v1/trajectories/batch?space=changed", {"trajectories": rows})
     site.post("/v1/learn?space=changed")
     watched.page.goto(f"{site.url}/?space=changed#routes")
@@ -112,6 +114,11 @@ def test_a_route_that_came_and_one_that_left_are_told_with_their_days(watched: W
     left = watched.page.locator("li:has-text('“former” was last taken on')")
     left.wait_for()
     assert f" {(first + timedelta(days=5)).day}, " in left.inner_text()
+    watched.page.fill("#find-route", "usual")
+    watched.page.keyboard.press("Enter")
+    watched.page.wait_for_function("() => document.querySelectorAll('tbody')[0].rows.length === 1")
+    assert watched.page.locator("li:has-text('“local” was taken from')").count() == 0
+    assert left.count() == 1  # a search in the leaderboard takes nothing from the spending
 
 
 def test_a_new_price_stands_below_the_spending(browser: Browser, watched: Watched, site: Site) -> None:
