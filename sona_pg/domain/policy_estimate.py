@@ -21,7 +21,7 @@ class PolicyEstimate:
     quality: float  # doubly robust (DR)
     low: float  # 95 % interval of ``quality``, which allows for any quality where the log does not cover the policy
     high: float
-    cost: float  # mean per decision; NaN while no cost is known
+    cost: float  # mean per decision (logged policy: of those with a known cost); NaN while an offered route has none
     ips: float  # inverse propensity scoring, for comparison
     snips: float  # the same, self-normalised
     effective_size: float  # effective sample size, in logged decisions

@@ -76,10 +76,10 @@ def evaluate(
     begun = stored_at[read.rows]
     inside = int(np.searchsorted(begun, since.timestamp()))
     start = first_judged(read.log, inside)
-    logged_log = dataclasses.replace(read.log, costs=_costs(read.names, read.log.events, start, costs))
     gone = database.overview.not_offered(space)
+    logged_log = dataclasses.replace(read.log, costs=_costs(read.names, read.log.events, start, costs, gone))
     log = _without(logged_log, read.names, gone)
-    unknown = [name for name, cost in zip(read.names, log.costs, strict=True) if not np.isfinite(cost)]
+    unknown = [name for name, cost in zip(read.names, log.costs, strict=True) if np.isnan(cost)]
     if budget_shares and unknown:
         raise LearningError(f"no decision of space {space.name!r} has told what {', '.join(map(repr, unknown))} costs")
     if budgets and unknown:
@@ -93,10 +93,12 @@ def evaluate(
             "trajectories with the decision that routing them gave, and judge them at their end or by feedback"
         )
     judged = np.arange(start, n)
-    logged = _logged(logged_log, judged, start)
+    logged = _logged(logged_log, judged, start, tells_cost=not unknown)
     able = judged[log.offered[judged].any(axis=1)]  # with a route that is still offered
     if not len(able):
         raise LearningError(f"no judged decision of space {space.name!r} had a route that is still offered")
+    if budget_shares and np.isnan(logged.cost):
+        raise LearningError(f"budget_shares are of what was spent, and no decision of space {space.name!r} tells that")
     shares = [share * logged.cost for share in budget_shares]
     least = cheapest(_part(log, able)) if shares else 0.0
     with one_thread():
@@ -149,7 +151,8 @@ def _own_policies(
 
 def _without(log: DecisionLog, names: Sequence[str], gone: Collection[str]) -> DecisionLog:
     """Return the log with only those candidates that are still offered: no other can be chosen from now on."""
-    return dataclasses.replace(log, offered=log.offered & np.array([name not in gone for name in names], bool))
+    stays = np.array([name not in gone for name in names], bool)
+    return dataclasses.replace(log, offered=log.offered & stays, costs=np.where(stays, log.costs, 0.0))
 
 
 def _require_amount(what: str, value: float) -> None:
@@ -177,16 +180,18 @@ def _usable(found: LoggedDecisions) -> _Read:
     return _Read(DecisionLog(events, offered, np.full(len(names), np.nan)), names, stored, rows)
 
 
-def _costs(names: Sequence[str], events: RouteEvents, start: int, given: Mapping[str, float] | None) -> Doubles:
+def _costs(
+    names: Sequence[str], events: RouteEvents, start: int, given: Mapping[str, float] | None, gone: Collection[str]
+) -> Doubles:
     """Return the cost of each route: as given, else its mean from row ``start`` on, the real one where it is known.
 
     Prices change: earlier decisions tell the cost only of a route of which no later one does. NaN: none does.
     """
     if given is not None:
-        missing = [name for name in names if name not in given]
+        missing = [name for name in names if name not in given and name not in gone]
         if missing:
             raise InvalidValue(f"costs has no entry for {', '.join(map(repr, missing))}: expected one for every route")
-        return np.array([given[name] for name in names], np.float64)
+        return np.array([given.get(name, np.nan) for name in names], np.float64)
     means = np.full(len(names), np.nan)
     costs = events.known_cost()
     if costs is not None:
@@ -221,17 +226,21 @@ def _expected(database: Database, space: Space, config: SonaConfig, version: int
     return np.clip(router.state.predict(events.query, features, router.known(read.names)), 0, 1)
 
 
-def _logged(log: DecisionLog, rows: NDArray[np.intp], start: int) -> PolicyEstimate:
-    """Return the mean outcome of the logged policy, which needs neither model nor weights."""
+def _logged(log: DecisionLog, rows: NDArray[np.intp], start: int, *, tells_cost: bool) -> PolicyEstimate:
+    """Return the mean outcome of the logged policy, which needs neither model nor weights.
+
+    Its cost is that of the decisions whose route's cost is known: a route that is gone may have told none.
+    """
     events = log.events[rows]
+    costs = log.costs[events.route]
+    known = costs[np.isfinite(costs)]
     own = np.ones(len(rows))
     mean = ips(events.quality, own, own)
     taken = np.zeros((len(rows), log.offered.shape[1]))
     taken[np.arange(len(rows)), events.route] = 1.0
     return PolicyEstimate(
-        LOGGED, mean.value, mean.low, mean.high, float((taken @ np.nan_to_num(log.costs)).mean())
-        if np.isfinite(log.costs).all() else float("nan"), mean.value, mean.value, mean.effective_size, 1.0,
-        mean.events, mean.refused, rows - start, taken,
+        LOGGED, mean.value, mean.low, mean.high, float(known.mean()) if tells_cost and len(known) else float("nan"),
+        mean.value, mean.value, mean.effective_size, 1.0, mean.events, mean.refused, rows - start, taken,
     )  # fmt: skip
 
 

@@ -25,15 +25,24 @@ def engine(database_url: str) -> Iterator[SonaEngine]:
         yield opened
 
 
-def choose(engine: SonaEngine, count: int, shares: dict[str, float], days: float = 1, seed: int = 0) -> None:
+def choose(
+    engine: SonaEngine,
+    count: int,
+    shares: dict[str, float],
+    days: float = 1,
+    seed: int = 0,
+    *,
+    tells_costs: bool = True,
+) -> None:
     """Record rated choices ``days`` ago, drawn by constant shares."""
     rng = np.random.default_rng(seed)
     first = datetime.now(UTC) - timedelta(days=days)
     for turn in range(count):
         x = rng.standard_normal(DIM).astype(np.float32)
         route = str(rng.choice(list(shares), p=list(shares.values())))
-        able = engine.route(x, list(shares), costs={one: COSTS[one] for one in shares}).candidate_set
-        decision = Decision(route, shares[route], {}, 0, "test", able, COSTS[route])
+        costs = {one: COSTS[one] for one in shares} if tells_costs else None
+        able = engine.route(x, list(shares), costs=costs).candidate_set
+        decision = Decision(route, shares[route], {}, 0, "test", able, COSTS[route] if tells_costs else None)
         handle = engine.begin_trajectory(x, decision=decision, started_at=first + timedelta(seconds=turn))
         engine.end_trajectory(handle, float(rng.random() < QUALITY[route]))
     engine.flush()
@@ -54,6 +63,27 @@ def test_a_route_that_is_no_longer_offered_is_not_for_sale(engine: SonaEngine) -
     assert "always former" not in told
     assert all("former" not in shares for shares in told.values())
     assert judged.of("router, learning as it goes").cost <= COSTS["large"]
+
+
+def test_a_former_route_of_unknown_cost_keeps_no_budget_from_an_estimate(engine: SonaEngine) -> None:
+    choose(engine, 300, {"mini": 0.5, "former": 0.5}, days=3, tells_costs=False)
+    choose(engine, 400, {"mini": 0.5, "large": 0.5}, seed=1)
+    engine.force_learn()
+    judged = engine.evaluate_policies(budget_shares=[0.5, 1], budgets=[0.3])
+    assert judged.not_offered == ("former",)
+    spent = judged.of("logged").cost  # by the decisions whose cost is known
+    assert COSTS["mini"] < spent < COSTS["large"]
+    assert judged.of("router, budget 0.3").cost == pytest.approx(0.3, abs=1e-6)
+    assert judged.of(f"router, budget {spent:g}").cost <= spent + 1e-6
+    assert engine.evaluate_policies(budgets=[0.3], costs={"mini": 0.1, "large": 0.5})
+
+
+def test_only_offered_routes_are_asked_for_their_cost(engine: SonaEngine) -> None:
+    choose(engine, 300, {"mini": 0.5, "former": 0.5}, days=3, tells_costs=False)
+    choose(engine, 400, {"mini": 0.5, "large": 0.5}, seed=1, tells_costs=False)
+    engine.force_learn()
+    with pytest.raises(LearningError, match=r"has told what '(large|mini)', '(large|mini)' costs"):
+        engine.evaluate_policies(budget_shares=[0.5])
 
 
 def test_choices_among_former_routes_alone_estimate_nothing(engine: SonaEngine) -> None:
