@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
@@ -48,6 +46,7 @@ from sona_pg.engine.contenders import contenders, rated_before
 from sona_pg.engine.found_requests import found_candidates, found_requests, rated_bad
 from sona_pg.engine.leaderboards import Wanted, leaderboard
 from sona_pg.engine.level_changes import ExplainedChange, ToldChange, ToldRouteChange
+from sona_pg.engine.past_versions import PastVersions
 from sona_pg.engine.period_overview import (
     days_of_period,
     events,
@@ -70,7 +69,6 @@ COSTS_OF = 200  # routes whose mean costs are known here
 COSTS_FOR = 60.0  # seconds that they are kept
 NODES = 150  # of the memory graph
 SAID_WITHIN = 5.0  # seconds to wait for the writer
-KEPT_PAST = 8  # versions prepared for queries
 ANY = Wanted()
 ALL_FACTS = WantedFacts()
 
@@ -101,14 +99,12 @@ class Overview:
     def __init__(self, engine: SonaEngine) -> None:
         """Look at the space of ``engine``."""
         self._engine = engine
-        self._past: OrderedDict[int, PastVersion] = OrderedDict()
-        self._past_of = 0  # the version served when they were prepared
+        self._past = PastVersions(engine.dim)
         self._plane: tuple[int, Plane] | None = None  # with its version
         self._routes: RoutesNow | None = None
         self._costs: tuple[float, Mapping[str, float]] | None = None  # with the time at which they were read
         self._dreams: tuple[int, LastDreams | None] | None = None  # with the version at which they were read
         self._strayed: tuple[float, Sequence[StrayedFeedback]] | None = None  # with the time at which it was counted
-        self._lock = threading.Lock()
 
     def figures(self, days: float = 30.0) -> PeriodFigures:
         """Return quality and spending of the last ``days``, and what they were in as many days before."""
@@ -301,7 +297,7 @@ class Overview:
         names = self._topic_names(session)
         then = []
         for version in versions:
-            past = self._past_version(session, require_version(version))
+            past = self._past.of(session, require_version(version))
             answer = past.answer(vector, history.when_made(version, among), most)
             ranking, near = _dated(answer.ranking, history), _named(answer.patterns, names)
             then.append(replace(answer, ranking=ranking, patterns=near))
@@ -368,24 +364,6 @@ class Overview:
             since = level_changes.ratings_since(session)
             known = self._routes = RoutesNow(version, gone, now, since, self.best_routes())
         return known
-
-    def _past_version(self, session: Session, version: int) -> PastVersion:
-        with self._lock:
-            if self._past_of != session.serving.version:  # an erasure may have dropped some
-                self._past.clear()
-                self._past_of = session.serving.version
-            known = self._past.get(version)
-            if known is not None:
-                self._past.move_to_end(version)
-                return known
-        stored = None if version == 0 else session.database.versions.knowledge(session.space, version)
-        state, patterns = (None, []) if stored is None else (stored.state, stored.patterns)
-        made = PastVersion.of(version, state, patterns, self._engine.dim, session.config)
-        with self._lock:
-            self._past[version] = made
-            while len(self._past) > KEPT_PAST:
-                self._past.popitem(last=False)
-        return made
 
 
 def _dated(ranking: Sequence[Scored], history: CandidateHistory) -> list[Scored]:

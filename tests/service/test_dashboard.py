@@ -8,7 +8,6 @@ import psycopg
 import pytest
 
 from sona_pg.domain.ids import uuid7
-from sona_pg.domain.overview_figures import MeanQuality, SpanSums
 from sona_pg.engine.period_overview import start_of_period
 from sona_pg.store import outcome_samples
 
@@ -377,18 +376,6 @@ def test_answers_come_with_their_texts_where_these_are_stored(service, space):
     service.post("/v1/remember", {"ids": ["refunds"], "texts": ["zzzq, where refunds go"]}, params=name)
     answers = service.post("/v1/dashboard/answers", {"text": "aab", "versions": [0]}, params=name).json()
     assert answers["texts"] == {"refunds": "zzzq, where refunds go"}
-
-
-def mean_of(*qualities: float | None) -> MeanQuality:
-    return MeanQuality.of(SpanSums(1, 0, 0.0) if quality is None else SpanSums(1, 1, quality) for quality in qualities)
-
-
-def test_an_interval_is_wilsons():
-    few = mean_of(1.0, None, 0.0)
-    assert (few.trajectories, few.rated, few.quality) == (3, 2, 0.5)
-    assert mean_of(*[1.0] * 10)[3:] == pytest.approx((0.722, 1.0), abs=0.001)
-    assert mean_of(*[1.0] * 50 + [0.0] * 50)[3:] == pytest.approx((0.404, 0.596), abs=0.001)
-    assert mean_of(None)[2:] == (None, None, None)
 
 
 def test_the_mean_stands_beside_that_without_the_chats_ratings(service, space):
