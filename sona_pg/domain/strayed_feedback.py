@@ -12,5 +12,7 @@ class StrayedFeedback:
 
     space_id: int
     name: str
-    facts: int
-    since: datetime  # when the first of them was given
+    facts: int  # but for those that expired
+    since: datetime | None  # when the first of these was given; None without any
+    expired: int = 0  # on ids from before what retention keeps: late feedback, as is usual
+    before_erasure: int = 0  # of ``facts``, on ids from before an erasure, which may have removed their trajectories

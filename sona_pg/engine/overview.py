@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import date
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -351,11 +351,11 @@ class Overview:
         return known[1]
 
     def _strayed_of(self, session: Session) -> dict[str, Any] | None:
-        """Return the feedback that finds no trajectory; None if all does."""
+        """Return the feedback that finds no trajectory; None if all of it does."""
         known, now = self._strayed, time.monotonic()
         if known is None or now - known[0] > COSTS_FOR:
             known = self._strayed = (now, session.database.strayed_feedback(session.space.space_id))
-        return next(({"facts": one.facts, "since": one.since} for one in known[1]), None)
+        return next((asdict(one) for one in known[1]), None)
 
     def _routes_now(self, session: Session, gone: frozenset[str]) -> RoutesNow:
         """Return the routes of the served patterns as they are told now, where those of ``gone`` are not offered."""

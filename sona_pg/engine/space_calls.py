@@ -47,7 +47,8 @@ class SpaceCalls(ABC):
     def strayed_feedback(self, space_id: int | None = None) -> list[StrayedFeedback]:
         """Return the spaces, or the one with this number, with facts of the last week whose trajectory has not come.
 
-        Facts of the last hour are left out: their trajectory may be on its way.
+        Facts of the last hour are left out: their trajectory may be on its way. Those on ids from before what retention
+        keeps are counted apart.
 
         Raises:
             DatabaseUnavailable: there is no answer within seconds.

@@ -279,8 +279,10 @@ class WaitRow(BaseModel):
 class StrayedRow(BaseModel):
     """Facts of the last seven days, an hour old or more, on ids that the space has no record of."""
 
-    facts: int
-    since: datetime
+    facts: int  # but for those that expired
+    since: datetime | None = None  # when the first of these was given; null without any
+    expired: int  # on ids from before what retention keeps: late feedback
+    before_erasure: int  # of `facts`, on ids from before an erasure, which may have removed their requests
 
 
 class FleetAnswer(BaseModel):

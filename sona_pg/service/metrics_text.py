@@ -83,7 +83,8 @@ SPACE_FIGURES = (
     (
         "sona_strayed_feedback",
         "gauge",
-        "Facts of the last 7 days, an hour old or more, on ids without a record in the space; at most 10 minutes old.",
+        "Facts of the last 7 days, an hour old or more, on ids without a record in the space, but for those from "
+        "before what retention keeps; at most 10 minutes old.",
         ("store", "strayed"),
     ),
 )

@@ -67,8 +67,14 @@ const waits = (rows) => (rows.length ? [
   ], rows), h("p", { class: "note" }, RUNS)] : [h("p", { class: "quiet" }, "Nothing waited for learning in the last seven days.")]);
 
 // Feedback that teaches nothing, because this space has no record of its request.
-const strayed = (found) => (found === null ? h("span", { class: "state good" }, "none") : h("span", { class: "state bad" },
-  `${several(found.facts, "piece")} since ${at(found.since)}: their ids were never recorded here. They may belong to another space, where the request was recorded`));
+function strayed(found) {
+  const { facts = 0, since, expired = 0, before_erasure: early = 0 } = found ?? {};
+  const late = expired ? `${several(expired, "piece")} came after retention had removed the request, as late feedback may` : "";
+  if (!facts) return h("span", { class: "state good" }, late ? `none but ${late}` : "none");
+  const unknown = "their ids were never recorded here, or belong to another space, where the requests were recorded";
+  const whose = !early ? unknown : `${early < facts ? `${count(early)} may be of erased requests` : "the requests may have been erased"}; else ${unknown}`;
+  return h("span", { class: early < facts && "state bad" }, `${several(facts, "piece")} since ${at(since)}: ${whose}${late && `. ${late}`}`);
+}
 
 function learning(known, now, live, cycle, servers, workers, lost) {
   const waiting = known.waiting_facts ?? 0;

@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 
 from sona_pg.domain.finding import Finding
+from sona_pg.domain.strayed_feedback import StrayedFeedback
 from sona_pg.store.strayed_rows import strayed_feedback
 
 FEW = 50  # rated requests of the last days that tell something
@@ -28,18 +29,24 @@ ORDER BY 2 DESC
 
 
 def stray_feedback(raw: psycopg.Connection[Any]) -> Iterator[Finding]:
-    """Name spaces with feedback whose trajectory has not come within an hour: nothing is learned from it."""
-    strayed = strayed_feedback(raw)
+    """Name spaces with feedback whose trajectory has not come within an hour: nothing is learned from it.
+
+    What comes after retention has removed its trajectory is as it should be.
+    """
+    strayed = [one for one in strayed_feedback(raw) if one.facts]
     if strayed:
-        told = "; ".join(
-            f"{one.name}: {one.facts:,} since {one.since.astimezone(UTC):%Y-%m-%d %H:%M} UTC" for one in strayed[:3]
-        )
+        told = "; ".join(f"{one.name}: {one.facts:,}{_since(one)}" for one in strayed[:3])
         more = f" and {len(strayed) - 3} more" if len(strayed) > 3 else ""
         yield Finding(
             "feedback", "warning", f"facts of the last 7 days on ids that their space has no record of: {told}{more}",
             "sona-pg waiting-feedback --space NAME lists them: the id was never recorded or is mistyped, or its record "
-            "is in another space, such as another tenant's; give feedback where the request was recorded",
+            "was erased or is in another space, such as another tenant's; give feedback where the request was recorded",
         )  # fmt: skip
+
+
+def _since(one: StrayedFeedback) -> str:
+    since = "" if one.since is None else f" since {one.since.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    return since + (f" ({one.before_erasure:,} may be of erased requests)" if one.before_erasure else "")
 
 
 def rating_checks(raw: psycopg.Connection[Any]) -> Iterator[Finding]:

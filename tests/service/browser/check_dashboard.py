@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from playwright.sync_api import Browser, expect
+import re
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Route, expect
 
 from tests.service.browser.watched import WIDTHS, Watched
 from tests.service.site import Site
@@ -84,6 +88,40 @@ def test_erasures_are_shown(watched: Watched, site: Site) -> None:
     site.post("/v1/forget?space=erased", {"user": "7"})
     page.goto(f"{site.url}/?space=erased#fleet")
     page.wait_for_selector("table:has(caption:text-is('Erasures, newest first')) td:text-is('1')")
+
+
+@pytest.mark.parametrize(
+    ("told", "words", "alarms"),
+    [
+        ({"facts": 0, "since": None, "expired": 30}, "none but 30 pieces came after retention had removed", 0),
+        ({"facts": 1, "before_erasure": 1}, "1 piece since .*: the requests may have been erased; else their ids", 0),
+        (
+            {"facts": 3, "before_erasure": 1, "expired": 2},
+            "1 may be of erased .*; else their ids .* 2 pieces",
+            1,
+        ),
+    ],
+)
+def test_long_words_on_feedback_and_failures_of_learning_keep_the_width(
+    browser: Browser, site: Site, told: dict[str, Any], words: str, alarms: int
+) -> None:
+    watched = Watched(browser, site, WIDTHS["phone"])
+
+    def changed(route: Route) -> None:
+        answer = route.fetch()
+        found = answer.json()
+        found["strayed"] = {"since": found["learning"]["now"], "before_erasure": 0, "expired": 0} | told
+        found["learning"] |= {"failed_cycles": 3, "last_error": "LearningError: cycle of space 'shop' failed: " * 9}
+        route.fulfill(response=answer, json=found)
+
+    watched.page.route("**/v1/dashboard/fleet*", changed)
+    watched.page.goto(f"{site.url}/?space=shop#fleet")
+    line = watched.page.locator("dt:has-text('Feedback on unknown requests') + dd")
+    line.wait_for()
+    assert re.search(words, line.inner_text())
+    assert line.locator(".state.bad").count() == alarms
+    watched.require_readable(f"strayed-{told['facts']}")
+    watched.close()
 
 
 def test_a_latency_that_nobody_measured_is_not_shown(watched: Watched, site: Site) -> None:
