@@ -24,7 +24,7 @@ export function frame(width, height, { x, y, left = 46, bottom = 40, top = 28, r
   const sx = linear(x.domain, [box.left, box.right]);
   const sy = linear(y.domain, [box.bottom, box.top]);
   const room = Math.min(8, Math.max(2, Math.floor((box.right - box.left) / (x.kind === "time" ? 90 : 56))));
-  const along = x.kind === "time" ? timeTicks(...x.domain, room)
+  const along = x.kind === "time" ? timeTicks(...x.domain, room, x.isUtc)
     : { values: (x.kind === "whole" ? wholeTicks : ticks)(...x.domain, room), label: x.label ?? number };
   const up = ticks(...y.domain, 5);
   const parts = [

@@ -15,8 +15,8 @@ export const momentColumn = (moment, without = null) => ({ kind: "when", moment,
 // Where a mean likely lies, of rows with `low` and `high`; in a CSV file two columns.
 export const intervalColumn = (of = (row) => row) => ({
   name: "Likely between", kind: "nowrap", of: (row) => of(row) && range(of(row).low, of(row).high),
-  parts: [{ name: "Likely from", of: (row) => share(of(row)?.low) }, { name: "Likely to", of: (row) => share(of(row)?.high) }],
+  parts: [{ name: "Likely from", kind: "number", of: (row) => share(of(row)?.low) }, { name: "Likely to", kind: "number", of: (row) => share(of(row)?.high) }],
 });
 
 // One cell of several figures that are columns of their own in a CSV file: by name what each tells.
-export const joined = (of, parts) => ({ of, parts: Object.entries(parts).map(([name, part]) => ({ name, of: part })) });
+export const joined = (of, parts) => ({ of, parts: Object.entries(parts).map(([name, part]) => ({ name, kind: "number", of: part })) });

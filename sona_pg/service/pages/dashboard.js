@@ -16,7 +16,8 @@ let shown = null;
 let followed = null;
 
 async function show(focus) {
-  const name = views[location.hash.slice(1)] ? location.hash.slice(1) : "overview";
+  const asked = location.hash.slice(1);
+  const name = Object.hasOwn(views, asked) ? asked : "overview";
   for (const link of document.querySelectorAll("#views a")) {
     if (link.hash === `#${name}`) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");

@@ -31,7 +31,7 @@ async function answerTo(text, isAsked) {
     isAsked && trajectory(), // needs no database: an answer that is recorded is shown
   ]);
   const first = compared?.now.ranking[0]?.id === route ? compared.first : null;
-  return { text, ranking, route, trajectory, first, now: compared?.now, untaught: compared?.then[0], told: compared?.texts[route] };
+  return { text, ranking, route, trajectory, first, now: compared?.now, untaught: compared?.then[0], told: compared && Object.hasOwn(compared.texts, route) ? compared.texts[route] : null };
 }
 
 // The id of a trajectory that the first call records.

@@ -20,14 +20,12 @@ function textOf(content) {
   return copy.textContent;
 }
 
-// Figures lose what groups their digits, and have the decimal mark of this machine; no text runs as a formula.
-export function cell(content) {
+// Figures lose what groups their digits, and have the decimal mark of this machine. Names stay as they are, also those that
+// look like a figure ("1,234") or like none ("–"); but no text runs as a formula.
+export function cell(content, isFigure) {
   const text = textOf(content).trim();
-  if (text === "–") return "";
-  if (FIGURE.test(text)) {
-    const plain = text.replaceAll(",", "").replace("−", "-").replace(/\s?%$/, "%");
-    return marked(plain);
-  }
+  if (isFigure && text === "–") return "";
+  if (FIGURE.test(text)) return isFigure ? marked(text.replaceAll(",", "").replace("−", "-").replace(/\s?%$/, "%")) : text;
   return FORMULA.test(text) ? `'${text}` : text;
 }
 
@@ -41,12 +39,12 @@ const instant = (when) => (when === null || when === undefined ? "" : new Date(w
 
 const quoted = (text) => (/["\r\n;,]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
 
-const headed = (column) => (column.unit?.() ? `${column.name} (${column.unit()})` : column.name);
+const headed = (column) => cell(column.unit?.() ? `${column.name} (${column.unit()})` : column.name); // the name may be a route's
 
 // A cell of several figures is a column for each (`parts`), one with a unit is a number (`value`), one of times a `moment`.
 function csv(shown, rows) {
   const columns = shown.flatMap((column) => column.parts ?? [column]);
-  const told = (column, row) => (column.value ? figure(column.value(row)) : column.moment ? instant(column.moment(row)) : cell(column.of(row)));
+  const told = (column, row) => (column.value ? figure(column.value(row)) : column.moment ? instant(column.moment(row)) : cell(column.of(row), column.kind === "number"));
   const lines = rows.map((row) => columns.map((column) => told(column, row)));
   const filled = columns.map((_, place) => lines.some((line) => line[place])); // not columns of drawings alone
   return [columns.map(headed), ...lines]

@@ -10,6 +10,7 @@ import { daysOf } from "./range.js";
 import { term } from "./terms.js";
 
 const SERIES = 5; // routes with a colour of their own
+const REST = `f${SERIES}`; // the colour of all others together
 const DAY = 86400000;
 const UNIT = "Costs are in the unit in which they are recorded; sona-pg space set … costs.unit=USD names it.";
 
@@ -65,10 +66,10 @@ export function byDay(figures) {
   const bars = new Map();
   for (const day of figures.days) {
     const from = first + Math.floor((Date.parse(day.day) - first) / step) * step;
-    const bar = bars.get(from) ?? { from, cost: 0, costed: 0, routes: {} };
+    const bar = bars.get(from) ?? { from, cost: 0, costed: 0, routes: new Map() };
     bar.cost += day.cost;
     bar.costed += day.costed;
-    for (const [route, cost] of Object.entries(day.routes)) bar.routes[route] = (bar.routes[route] ?? 0) + cost;
+    for (const [route, cost] of Object.entries(day.routes)) bar.routes.set(route, (bar.routes.get(route) ?? 0) + cost);
     bars.set(from, bar);
   }
   const known = [...bars.values()].sort((a, b) => a.from - b.from);
@@ -76,12 +77,12 @@ export function byDay(figures) {
   const unit = { 1: "day", 7: "week", 30: "30 days" }[each];
   const on = (bar) => onDay(bar.from);
   const parts = (bar) => {
-    const named = routes.map((route, place) => ({ route, cost: bar.routes[route] ?? 0, style: `f${place}` }));
+    const named = routes.map((route, place) => ({ route, cost: bar.routes.get(route) ?? 0, style: `f${place}` }));
     const rest = bar.cost - named.reduce((sum, part) => sum + part.cost, 0);
-    return [...named, { route: "others", cost: rest, style: "f5" }].filter((part) => part.cost > 1e-9 * bar.cost);
+    return [...named, { route: "others", cost: rest, style: REST }].filter((part) => part.cost > 1e-9 * bar.cost);
   };
   const figure = chart(`Spending by ${unit}`, 230, (width, tall) => {
-    const frame_ = frame(width, tall, { x: { domain: [first, last], name: "time", kind: "time" }, y: { domain: [0, most], name: inUnit(`spent in a ${unit}`) }, left: 56 });
+    const frame_ = frame(width, tall, { x: { domain: [first, last], name: "time", kind: "time", isUtc: true }, y: { domain: [0, most], name: inUnit(`spent in a ${unit}`) }, left: 56 });
     const { sx, sy } = frame_;
     const wide = Math.max(1, sx(first + step) - sx(first) - 2);
     return [frame_.parts, known.map((bar) => {
@@ -94,8 +95,8 @@ export function byDay(figures) {
       });
     })];
   });
-  const others = known.some((bar) => parts(bar).some((part) => part.route === "others"));
-  const legend = [...routes.map((route, place) => [nameOf(route || null), `f${place}`]), ...(others ? [["others", "f5"]] : [])];
+  const others = known.some((bar) => parts(bar).some((part) => part.style === REST));
+  const legend = [...routes.map((route, place) => [nameOf(route || null), `f${place}`]), ...(others ? [["others", REST]] : [])];
   return [
     h("figure", {}, figure),
     h("ul", { class: "legend" }, legend.map(([name, style]) => h("li", {},
@@ -104,7 +105,7 @@ export function byDay(figures) {
       { name: `${each === 1 ? "Day" : "From"} (UTC)`, heads: true, kind: "when", of: on },
       { ...costColumn((bar) => bar.cost), name: "Spent" },
       { name: "Requests with a cost", kind: "number", of: (bar) => count(bar.costed) },
-      ...routes.map((route) => ({ ...costColumn((bar) => bar.routes[route]), name: nameOf(route || null) })),
+      ...routes.map((route) => ({ ...costColumn((bar) => bar.routes.get(route)), name: nameOf(route || null) })),
     ], known),
   ];
 }

@@ -27,15 +27,31 @@ export function wholeTicks(low, high, most) {
 const MS = { s: 1000, min: 60000, h: 3600000, d: 86400000 };
 const STEPS = [1, 2, 5, 10, 30].map((n) => n * MS.s)
   .concat([1, 2, 5, 10, 30].map((n) => n * MS.min), [1, 3, 6, 12].map((n) => n * MS.h), [1, 2, 7, 14, 30, 91, 365].map((n) => n * MS.d));
-const fineClock = datesOf({ timeStyle: "medium", hour12: false });
-const clock = datesOf({ timeStyle: "short", hour12: false });
-const day = datesOf({ month: "short", day: "numeric" });
+const formatsOf = (timeZone) => ({
+  fineClock: datesOf({ timeStyle: "medium", hourCycle: "h23", timeZone }),
+  clock: datesOf({ timeStyle: "short", hourCycle: "h23", timeZone }),
+  day: datesOf({ month: "short", day: "numeric", timeZone }),
+});
+const LOCAL = formatsOf();
+const UTC = formatsOf("UTC");
 
-export function timeTicks(low, high, most) {
+// When the clock on the wall shows what a clock in UTC shows at `wall`, which is a full hour.
+function onTheWall(wall) {
+  const shown = new Date(wall);
+  return new Date(shown.getUTCFullYear(), shown.getUTCMonth(), shown.getUTCDate(), shown.getUTCHours()).getTime();
+}
+
+// Ticks of the clock on the wall, or of one in UTC. A day has 23 or 25 hours where the clock changes: steps of several hours
+// and of days follow the clock, shorter ones the time that passes.
+export function timeTicks(low, high, most, isUtc = false) {
   const step = STEPS.find((one) => (high - low) / one <= most) ?? STEPS.at(-1);
-  const shift = new Date(low).getTimezoneOffset() * MS.min;
+  const shift = isUtc ? 0 : new Date(low).getTimezoneOffset() * MS.min;
+  const momentOf = isUtc || step <= MS.h ? (wall) => wall + shift : onTheWall;
   const found = [];
-  for (let value = Math.ceil((low - shift) / step) * step + shift; value <= high; value += step) found.push(value);
+  for (let wall = Math.ceil((low - shift) / step) * step; momentOf(wall) <= high; wall += step) {
+    if (momentOf(wall) >= low) found.push(momentOf(wall));
+  }
+  const { fineClock, clock, day } = isUtc ? UTC : LOCAL;
   const format = step >= MS.d ? day : step >= MS.min ? clock : fineClock;
   const days = new Set(found.map((value) => day.format(value)));
   const label = (value) => (step < MS.d && days.size > 1 ? `${day.format(value)} ${clock.format(value)}` : format.format(value));
