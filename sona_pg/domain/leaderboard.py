@@ -70,7 +70,9 @@ class Leaderboard(NamedTuple):
     """Routes of a period in their order, and how many there are."""
 
     routes: Sequence[RouteStanding]
-    all: int
+    all: int  # in the daily figures, by the part of their names that was asked for
+    ordered: int  # of these, those taken most often, among which the first of the order are
+    left_out: int  # trajectories of routes without daily figures: a day keeps those taken most often
     corrected: int  # rated bad of any route, where another answer was said to be right
 
 

@@ -38,6 +38,14 @@ class RouteSums(NamedTuple):
     latency_us: float | None  # median of those that have one
 
 
+class FoundRoutes(NamedTuple):
+    """Routes of a period, and what is not among them."""
+
+    sums: Sequence[RouteSums]
+    all: int  # as many are in the daily figures
+    left_out: int  # trajectories of routes that are not: a day keeps those taken most often
+
+
 class LikeQuality(NamedTuple):
     """Quality of one route on like questions: within topics that other routes answered as well."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from typing import NamedTuple
 
 from sona_pg.domain.leaderboard import (
@@ -21,7 +22,8 @@ from sona_pg.engine.period_overview import days_of_period
 from sona_pg.engine.session import Session
 
 SHOWN = 50  # routes
-ORDERED = 5_000  # routes taken most often among which the first of an order are looked for
+ORDERED = 50_000  # routes taken most often among which the first of an order are looked for
+ALWAYS = 1_000  # routes that are among them however rarely they were taken: those rated bad most often
 
 
 class Wanted(NamedTuple):
@@ -39,19 +41,22 @@ def leaderboard(session: Session, days: float, wanted: Wanted, gone: frozenset[s
     """
     _, first, last = days_of_period(session, days)
     reads, most = session.database.overview, SHOWN if wanted.order is None else ORDERED
-    found, known = reads.routes(session.space, first, last, wanted.find.strip(), most)
-    like = {one.route: one for one in reads.like_questions(session.space, first, last)}
     bad = reads.bad_ratings(session.space, first, last, session.config.patterns.failure_quality)
+    worst = () if wanted.order is None else heapq.nlargest(ALWAYS, (r for r in bad if bad[r].bad), lambda r: bad[r].bad)
+    found = reads.routes(session.space, first, last, wanted.find.strip(), most, worst)
+    like = {one.route: one for one in reads.like_questions(session.space, first, last)}
     changed = {one.change.route: one.change for one in route_changes(session, days)}
     standings = [
         _standing(sums, like.get(name), bad.get(name, NOT_JUDGED), changed.get(name), name not in gone)
-        for sums in found
+        for sums in found.sums
         for name in (sums.route,)
     ]
     corrected = sum(one.corrected for one in bad.values())
     if wanted.order is None:
-        return Leaderboard(sorted(standings, key=best_first), known, corrected)
-    return Leaderboard(ordered(standings, wanted.order, wanted.descending)[:SHOWN], known, corrected)
+        shown = sorted(standings, key=best_first)
+    else:
+        shown = ordered(standings, wanted.order, wanted.descending)[:SHOWN]
+    return Leaderboard(shown, found.all, len(standings), found.left_out, corrected)
 
 
 def _standing(

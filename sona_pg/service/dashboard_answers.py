@@ -253,7 +253,9 @@ class RoutesAnswer(BaseModel):
     """Routes of the period, by default those taken most often, best first (by the lower end on like questions)."""
 
     routes: list[RouteRow]
-    all: int  # routes of the period, or of the search
+    all: int  # routes of the period, or of the search, in the daily figures
+    ordered: int  # of these, those taken most often and those rated bad, among which the first of the order are
+    left_out: int  # requests of routes without daily figures, which a day has of 10,000 routes
     corrected: int  # rated bad of any route, where another answer was said to be right
     cost_unit: str | None = None
 

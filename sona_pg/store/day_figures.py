@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
 
 from sqlalchemy import Connection
 
-from sona_pg.domain.period_figures import DaySums, LikeQuality, RouteSums, SummedDays
+from sona_pg.domain.period_figures import DaySums, FoundRoutes, LikeQuality, RouteSums, SummedDays
 from sona_pg.store.connect import driver_connection
 
 CHAT = "chat"  # label of what the chat records: ratings of whoever tries the space out
@@ -39,12 +40,17 @@ FROM found f
 WHERE f.kind IN ('space', 'label') OR f.name IN (SELECT l.name FROM listed l)
 ORDER BY f.day, f.kind DESC, f.name
 """
-# A route's histograms of latency are added up before its median is taken, as sona.routes_between does.
+# A route's histograms of latency are added up before its median is taken, as sona.routes_between does. A day keeps the
+# figures of the 10,000 routes taken most often in it.
 ROUTES = f"""{DAYS}, listed AS (
     SELECT f.name, sum(f.trajectories)::bigint AS trajectories, sum(f.rated)::bigint AS rated,
            sum(f.quality) AS quality, sum(f.costed)::bigint AS costed, sum(f.cost) AS cost, count(*) OVER () AS routes
     FROM found f WHERE f.kind = 'route' AND f.name <> '' AND strpos(lower(f.name), lower(%(find)s)) > 0
-    GROUP BY f.name ORDER BY sum(f.trajectories) DESC, f.name LIMIT %(routes)s
+    GROUP BY f.name ORDER BY f.name = ANY(%(always)s) DESC, sum(f.trajectories) DESC, f.name LIMIT %(routes)s
+), whole AS (
+    SELECT coalesce(sum(CASE f.kind WHEN 'space' THEN f.trajectories WHEN 'route' THEN -f.trajectories END), 0)::bigint
+        AS left_out
+    FROM found f
 ), delayed AS (
     SELECT h.name, array_agg(h.delay ORDER BY h.delay) AS delays, array_agg(h.n ORDER BY h.delay) AS counts
     FROM (
@@ -53,8 +59,9 @@ ROUTES = f"""{DAYS}, listed AS (
         WHERE f.kind = 'route' GROUP BY f.name, u.delay
     ) h GROUP BY h.name
 )
-SELECT l.name, l.trajectories, l.rated, l.quality, l.costed, l.cost, sona.quantile(d.delays, d.counts, 0.5), l.routes
-FROM listed l LEFT JOIN delayed d ON d.name = l.name
+SELECT l.name, l.trajectories, l.rated, l.quality, l.costed, l.cost, sona.quantile(d.delays, d.counts, 0.5), l.routes,
+       w.left_out
+FROM whole w LEFT JOIN listed l ON true LEFT JOIN delayed d ON d.name = l.name
 """
 LIKE = """
 SELECT l.route, l.compared, l.like_quality, l.low, l.high, l.sampled
@@ -81,15 +88,16 @@ def read_sums(connection: Connection, space_id: int, first: date, last: date, ro
 
 
 def read_routes(
-    connection: Connection, space_id: int, first: date, last: date, find: str, routes: int
-) -> tuple[list[RouteSums], int]:
-    """Return the sums of the ``routes`` taken most often from ``first`` to ``last``, and how many there are.
+    connection: Connection, space_id: int, days: tuple[date, date], find: str, routes: int, always: Sequence[str]
+) -> FoundRoutes:
+    """Return the sums of the ``routes`` taken most often in ``days``, of those in ``always`` before all others.
 
     Only those with ``find`` in their names, in any case of letters.
     """
-    asked = {"space": space_id, "first": first, "last": last, "find": find, "routes": routes}
+    asked = {"space": space_id, "first": days[0], "last": days[1], "find": find, "routes": routes, "always": [*always]}
     rows = driver_connection(connection).execute(ROUTES, asked).fetchall()
-    return [RouteSums(*row[:-1]) for row in rows], rows[0][-1] if rows else 0
+    sums = [RouteSums(*row[:-2]) for row in rows if row[0] is not None]
+    return FoundRoutes(sums, rows[0][-2] or 0, rows[0][-1])
 
 
 def read_like_questions(connection: Connection, space_id: int, first: date, last: date) -> list[LikeQuality]:

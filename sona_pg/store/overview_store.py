@@ -14,7 +14,7 @@ from sona_pg.domain.label_quality import LabelsInPeriod
 from sona_pg.domain.leaderboard import BadRatings
 from sona_pg.domain.level_change import ChangePart, LevelChange, RouteChange
 from sona_pg.domain.overview_figures import CandidateMatches, LastDreams, SpanSums, ToldFact, VersionCurve, WantedFacts
-from sona_pg.domain.period_figures import LikeQuality, RouteSums, SummedDays
+from sona_pg.domain.period_figures import FoundRoutes, LikeQuality, SummedDays
 from sona_pg.domain.route_choice import BestRoutes, RatingsSince
 from sona_pg.domain.space import Space
 from sona_pg.domain.topic_period import TopicSums
@@ -93,10 +93,13 @@ class OverviewStore:
             "reading daily figures", lambda c: day_figures.read_sums(c, space.space_id, first, last, routes)
         )
 
-    def routes(self, space: Space, first: date, last: date, find: str, most: int) -> tuple[list[RouteSums], int]:
-        """Return the sums of the ``most`` routes taken most often, and how many have ``find`` in their names."""
+    def routes(
+        self, space: Space, first: date, last: date, find: str, most: int, always: Sequence[str] = ()
+    ) -> FoundRoutes:
+        """Return the sums of ``most`` routes with ``find`` in their names: those of ``always``, and the most taken."""
         return self._read(
-            "reading routes by day", lambda c: day_figures.read_routes(c, space.space_id, first, last, find, most)
+            "reading routes by day",
+            lambda c: day_figures.read_routes(c, space.space_id, (first, last), find, most, always),
         )
 
     def rated_bad(self, space: Space, route: str, first: date, last: date, worst: float, most: int) -> list[UUID]:

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
+import psycopg
 import pytest
+
+from sona_pg import MaintenanceConfig
+from sona_pg.engine import leaderboards
+from sona_pg.store.admin.maintenance import Maintenance
+from sona_pg.store.database import Database
 
 
 @pytest.fixture
@@ -56,6 +64,46 @@ def test_all_routes_are_ordered_by_a_figure_and_not_the_most_taken_alone(service
     assert first("cost")[0]["route"] == "Article 00"  # none has a cost: by name
     answer = service.get("/v1/dashboard/routes", params=name | {"order": "luck"})
     assert answer.status_code == 422
+
+
+def test_the_worst_route_is_found_though_others_are_taken_more_often(service, space, rows, monkeypatch):
+    found = {"space": space()}
+    told = [{"text": "aab", "route": f"good {place}", "quality": 1.0} for place in range(8) for _ in range(3)]
+    told.append({"text": "aab", "route": "the bad one", "quality": 0.0})
+    service.post("/v1/trajectories/batch", {"trajectories": told}, params=found)
+    rows(found["space"])  # committed
+    monkeypatch.setattr(leaderboards, "ORDERED", 3)
+    for order in ({"order": "bad"}, {"order": "quality", "descending": False}):
+        board = service.get("/v1/dashboard/routes", params=found | order).json()
+        assert board["routes"][0]["route"] == "the bad one"
+        assert (len(board["routes"]), board["ordered"], board["all"], board["left_out"]) == (3, 3, 9, 0)
+
+
+def test_requests_of_routes_without_daily_figures_are_told(service, service_url, space):
+    found = {"space": space()}
+    at = (datetime.now(UTC) - timedelta(days=2)).isoformat()
+    told = [
+        {"id": str(place), "started_at": at, "text": "aab", "route": "rare" if place < 2 else "often", "quality": 1.0}
+        for place in range(5)
+    ]
+    service.post("/v1/trajectories/batch", {"trajectories": told}, params=found)
+    service.post("/v1/learn", params=found)
+    database = Database.open(service_url)
+    list(Maintenance(database.engine, MaintenanceConfig()).run())
+    database.close()
+    with psycopg.connect(service_url) as connection:  # as beyond the 10,000 of a day
+        gone = connection.execute(
+            "DELETE FROM sona.daily_figures f USING sona.spaces s"
+            " WHERE s.space_id = f.space_id AND s.name = %s AND f.kind = 'route' AND f.name = 'rare'", [found["space"]]
+        )  # fmt: skip
+        assert gone.rowcount == 1
+        connection.execute(  # so that the day is not summed as it is read
+            "UPDATE sona.summary_days d SET summed_at = now() + interval '1 hour', stale_since = NULL"
+            " FROM sona.spaces s WHERE s.space_id = d.space_id AND s.name = %s", [found["space"]]
+        )  # fmt: skip
+    for find, routes in (("", ["often"]), ("rare", [])):
+        board = service.get("/v1/dashboard/routes", params=found | {"find": find}).json()
+        assert ([one["route"] for one in board["routes"]], board["left_out"]) == (routes, 2)
 
 
 def test_answers_that_were_wrongly_chosen_are_told_from_those_badly_written(service, space, rows):

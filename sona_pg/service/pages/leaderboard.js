@@ -26,10 +26,15 @@ const ORDERS = {
   plain: "by the lower end of where their quality likely is. They may have been sent easier or harder questions: nothing compares them on like ones yet",
 };
 
-function named({ routes, all }, order) {
-  const part = all > routes.length && `${count(routes.length)} of ${count(all)}`;
+function named({ routes, all, ordered }, order) {
+  const cut = order.name && ordered < all ? `the ${count(ordered)} taken most often or rated bad, of ` : "";
+  const part = all > routes.length && `${count(routes.length)} of ${cut}${count(all)}`;
   return part ? `Routes ${order.name ? `by one figure (the first ${part})` : `taken most often (${part}: search for the others, or order all by a column)`}` : "Routes taken most often";
 }
+
+// Routes that have no place here, which the page would hide otherwise.
+export const withoutFigures = ({ left_out: requests }) => requests > 0 && h("p", { class: "note" },
+  `A day has figures of the 10,000 routes taken most often in it: ${several(requests, "request")} of this period ${requests === 1 ? "is" : "are"} of rarer ones, which are neither counted nor found here.`);
 
 const day = datesOf({ dateStyle: "medium", timeZone: "UTC" });
 const nameOf = (route) => offered(route.route, route.is_offered ? [] : [route.route]);
@@ -63,6 +68,7 @@ export function leaderboard(found, when, onBad, order, onOrder) {
       priced && { ...meanCost, name: "Mean cost", order: "cost", key: (route) => route.cost },
       priced && { ...costColumn(goodCost), name: "Cost of a good answer", order: "good_cost", key: goodCost },
     ].filter(Boolean), rows, compared ? ORDERS.like : ORDERS.plain, { kept: order, onChoice: found.all > rows.length ? onOrder : null }),
+    withoutFigures(found),
     rows.some((route) => route.judged < route.rated) && h("p", { class: "note" }, PARTIAL),
     compared && h("p", { class: "note" }, "A route that is sent the hard questions gets worse ratings than it deserves: “as sent” is the plain mean. “On like questions” compares the routes within topics, as if all had answered the same questions. Where their ranges overlap, the difference may be chance."),
   ].filter(Boolean);

@@ -5,7 +5,7 @@ import { answerFinder } from "./answer-finder.js";
 import { otherBudgets } from "./budgets.js";
 import { h, panel, problem } from "./elements.js";
 import { costsIn } from "./format.js";
-import { leaderboard, ratedBad } from "./leaderboard.js";
+import { leaderboard, ratedBad, withoutFigures } from "./leaderboard.js";
 import { budget, byDay, qualityForMoney, readBudget, totals } from "./money.js";
 import { chosenDays, daysOf, rangeChoice } from "./range.js";
 
@@ -39,11 +39,11 @@ export function routes() {
     spending.replaceChildren(...totals(figures));
     trend.replaceChildren(...byDay(figures));
     ranked.replaceChildren(...(found.routes.length ? leaderboard(found, daysOf(figures), (route) => ratedBad(worst, route), order, reorder)
-      : [h("p", { class: "quiet" }, find ? `No route with “${find}” in its name was taken from ${daysOf(figures)}.` : `Nothing recorded from ${daysOf(figures)} has a route.`)]));
+      : [h("p", { class: "quiet" }, find ? `No route with “${find}” in its name was taken from ${daysOf(figures)}.` : `Nothing recorded from ${daysOf(figures)} has a route.`), withoutFigures(found) || ""]));
     money.replaceChildren(...qualityForMoney((whole ?? found).routes));
     return figures;
   }
-  // The order is of all routes, not only of those that are shown.
+  // The order is of more routes than those that are shown.
   async function reorder(focused) {
     try {
       await fill();

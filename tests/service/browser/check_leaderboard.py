@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from playwright.sync_api import Route
 
 from sona_pg import Store
 from sona_pg.service import ServiceOptions
@@ -49,3 +50,22 @@ def test_all_routes_are_ordered_and_not_those_shown_alone(watched: Watched, site
     page.wait_for_function("() => document.querySelector('tbody th')?.textContent === 'article 58'")
     page.wait_for_selector("th[aria-sort=descending]:has-text('Bad itself')")
     watched.require_readable("leaderboard-of-many")
+
+
+def test_what_an_order_leaves_out_is_told(watched: Watched, site: Site) -> None:
+    page = watched.page
+
+    def changed(route: Route) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, json=answer.json() | {"all": 60_000, "ordered": 50_000, "left_out": 7})
+
+    page.route("**/v1/dashboard/routes*", changed)
+    page.goto(f"{site.url}/?space=articles#routes")
+    page.wait_for_selector("caption:has-text('taken most often (50 of 60,000: search for the others')")
+    page.wait_for_selector("p:has-text('7 requests of this period are of rarer ones')")
+    page.locator("thead button:text-is('Rated bad')").click()
+    page.wait_for_selector("caption:has-text('the first 50 of the 50,000 taken most often or rated bad, of 60,000')")
+    page.fill("#find-route", "nobody")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("p:has-text('No route with “nobody” in its name')")
+    page.wait_for_selector("p:has-text('7 requests of this period are of rarer ones')")
