@@ -16,6 +16,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from sona_pg.learning.ranking.ranker_corrections import prevalence
 from sona_pg.learning.ranking.ranker_events import FloatArray, IntArray, RankEvents
 from sona_pg.learning.ranking.ranker_repeats import Gathered, gathered, repeated
 
@@ -77,6 +78,8 @@ def standing(events: RankEvents, directions: FloatArray, noise: float = 0.0) -> 
         factor, point = _factors(part.counted(signs))
         overruled = factor >= LEAST_FACTOR + _FACTOR_OF_NOISE * noise
         holds[part.members], since[part.members] = ~overruled[part.of], rows[point][part.of]
+    if not holds.all():  # of thumbs for one answer to one query, too few later ones are no change yet
+        holds |= prevalence(events) > 0.0
     if holds.all():
         return Standing(holds, since, changed, region, prototypes)
     lost, _, _, change = evidence_since(judged, right, holds, since)

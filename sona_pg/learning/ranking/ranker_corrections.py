@@ -2,7 +2,8 @@
 
 Two answers with thumbs up do not contradict each other: both may be right. A correction contradicts all others, as it
 says which one is right; with equal weights the other feedback would decide which of them comes first. Against many
-thumbs up their number and age decide. Evidence: benchmarks/eval/EVIDENCE.md.
+thumbs up their number and age decide. So they do among thumbs up and down for one answer, where thumbs down in a row
+are a change rather than noise. Evidence: benchmarks/eval/EVIDENCE.md.
 """
 
 from __future__ import annotations
@@ -52,6 +53,21 @@ def corrected(events: RankEvents, fresh: int) -> tuple[RankEvents, Mask]:
     return replace(events, weight=weight), anew
 
 
+def prevalence(events: RankEvents) -> FloatArray:
+    """Return (n,) by how much the side of each event prevails among thumbs up and down for one answer to one query.
+
+    The events are in time order, and later ones count more. Below 0 the other side prevails, and it is 0 where the
+    answer was judged one way only.
+    """
+    right = events.verdict >= _RIGHT
+    query = numbers(queries(events.query))[1]
+    answer = numbers(query, events.judged)[1]
+    ups = np.bincount(answer, right)[answer]
+    both = (ups > 0.0) & (ups < np.bincount(answer)[answer])
+    balance = np.bincount(answer, _said(events, query, 0))[answer]
+    return np.asarray(np.where(both, np.where(right, balance, -balance), 0.0), np.float32)
+
+
 def replaced(events: RankEvents, fresh: RankEvents) -> Mask:
     """Return (n,) which events correct an answer whose thumb up `fresh` takes back: both on one trajectory."""
     taken = fresh.take((fresh.weight < 0.0) & (fresh.judged != NONE) & (fresh.verdict >= _RIGHT))
@@ -66,8 +82,8 @@ def _decided(events: RankEvents, fresh: int) -> tuple[FloatArray, Mask]:
     told, right = events.correct != NONE, events.verdict >= _RIGHT
     query = numbers(queries(events.query))[1]
     first, answer = numbers(query, events.judged)
-    said = np.where(told, _TOLD, 2.0 * events.verdict - 1.0) * _LASTING ** _later(query, fresh)
-    order = np.lexsort((np.bincount(answer, said), query[first]))  # the last answer of each query prevails
+    balance = np.bincount(answer, _said(events, query, fresh))
+    order = np.lexsort((balance, query[first]))  # the last answer of each query prevails
     prevailing = order[np.cumsum(np.bincount(query[first])) - 1][query]
     others = right & (answer != prevailing) & _offered(events, events.judged[first[prevailing]])
     weight = events.weight.astype(np.float64)
@@ -75,6 +91,12 @@ def _decided(events: RankEvents, fresh: int) -> tuple[FloatArray, Mask]:
     total = np.bincount(query, weight * others)[query]
     factor = np.where(others, np.minimum(most / np.where(others, total, 1.0), 1.0), 1.0)
     return (weight * factor).astype(np.float32), told & (answer == prevailing)
+
+
+def _said(events: RankEvents, query: Places, fresh: int) -> FloatArray:
+    """Return (n,) how much each event says for its answer: the later, the more."""
+    for_it = np.where(events.correct != NONE, _TOLD, 2.0 * events.verdict - 1.0)
+    return np.asarray(for_it * _LASTING ** _later(query, fresh))
 
 
 def _later(query: Places, fresh: int) -> Places:

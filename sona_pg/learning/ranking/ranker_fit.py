@@ -95,7 +95,8 @@ def fit(
     state = _rescaled(state, embeddings, fresh if len(fresh) else events, config, random)
     said = float(np.abs(fresh.weight[fresh.judged != NONE]).sum())  # retracted events move the minimum, too
     new = min(said / float(events.weight.sum()), 1.0)
-    left_out = int(np.count_nonzero(~holds)) if (anew | _in_full(state, events)).any() else 0
+    gone = ~holds if (anew | _in_full(state, events)).any() else changes.outlived & ~holds
+    left_out = int(np.count_nonzero(gone))
     return _refine(state, embeddings, _Fitted(events, moved, certain, labelled, new, left_out), config, random)
 
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from sona_pg.learning.ranking.ranker import centre
 from sona_pg.learning.ranking.ranker_change import LEAST_LOST, Standing, evidence_since, standing
+from sona_pg.learning.ranking.ranker_corrections import prevalence
 from sona_pg.learning.ranking.ranker_events import FloatArray, IntArray, RankEvents, unit_rows
 
 Mask = npt.NDArray[np.bool_]
@@ -50,6 +51,7 @@ class Changes:
     """Changed meanings among some events."""
 
     holds: Mask  # (n,) False: overruled by later events
+    outlived: Mask  # (n,) overruled by later events about the same answer to the same query
     moved: Mask  # (n,) most of the earlier events about the same are overruled
     lost: npt.NDArray[np.float64]  # (m,) share of the positive feedback for each candidate that is overruled
     search: Search
@@ -61,7 +63,8 @@ def find_changes(events: RankEvents, fresh: int, known: int, noise: float = 0.0)
     There are `known` candidates, and a share `noise` of the feedback contradicts sure answers.
     """
     count = len(events)
-    unchanged = Changes(np.ones(count, np.bool_), np.zeros(count, np.bool_), np.zeros(known), Search.over(events.dim))
+    none = np.zeros(count, np.bool_)
+    unchanged = Changes(~none, none, none, np.zeros(known), Search.over(events.dim))
     if not count:
         return unchanged
     order = np.roll(np.arange(count), -fresh)
@@ -75,6 +78,7 @@ def find_changes(events: RankEvents, fresh: int, known: int, noise: float = 0.0)
     gone = np.bincount(ordered.judged, ordered.verdict * ~found.holds, known)
     return Changes(
         holds=found.holds[back],
+        outlived=(~found.holds & (prevalence(ordered) < 0.0))[back],
         moved=(found.changed > _MOVED)[back],
         lost=gone / np.maximum(total, _SMALL),
         search=search_for(ordered, directions, found, known),
