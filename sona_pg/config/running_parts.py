@@ -49,7 +49,8 @@ class LoopConfig(ConfigPart):
     shortest_interval: float = 30.0  # least seconds between early cycles
     automatic: bool = True  # run loop B from the engine's own thread
     poll_interval: float = 1.0  # seconds between polls for a new version; NOTIFY is faster
-    # Learned trajectories replayed in a cycle, however long the history (benchmarks/eval/EVIDENCE.md).
+    # Learned trajectories replayed in a cycle, however long the history, and beside them at most an eighth as many that
+    # were corrected, up to 1,024 (benchmarks/eval/EVIDENCE.md).
     replay: int = 8192
     # Facts that one cycle claims, in whole batches: bounds its memory and time. Cycles repeat until all are learned.
     slice: int = 20_000

@@ -21,6 +21,7 @@ from sona_pg.learning.knowledge import Knowledge, Stored, baseline_of, initial_s
 from sona_pg.learning.ranking.ranker import RankerState
 from sona_pg.learning.ranking.ranker_events import RankEvents
 from sona_pg.learning.ranking.ranking_step import rank_events
+from sona_pg.learning.replay import Reservoir, sortable
 from sona_pg.learning.vectors import unit
 
 MAX_CHOICES = 8192  # of one slice that the adapters learn from; the ranker learns from all
@@ -35,7 +36,7 @@ class Told:
     anew: RankEvents  # events of earlier trajectories with changed outcomes, as they are now
     gone: RankEvents  # the same events, as they were learned
     folded: RankEvents  # both, and the replaced events with negative weight
-    replay: RankEvents
+    replay: RankEvents  # of the uniform sample
 
 
 def told_of(claimed: LedgerSlice, stored: Stored) -> Told:
@@ -45,14 +46,30 @@ def told_of(claimed: LedgerSlice, stored: Stored) -> Told:
         return rank_events(of, outcomes, stored.catalog, stored.sets, weight)
 
     fresh = events(claimed.fresh, claimed.outcomes)
-    pairs = enumerate(zip(claimed.before, claimed.after, strict=True))
-    rows = [row for row, (old, new) in pairs if (old.quality, old.correction) != (new.quality, new.correction)]
+    rows = _changed(claimed)
     revised = claimed.revised.take(np.array(rows, np.int64))
     gone = events(revised, [claimed.before[row] for row in rows])
     anew = events(revised, [claimed.after[row] for row in rows])
     replay = events(stored.trajectories, stored.outcomes)
     taken_back = dataclasses.replace(gone, weight=-gone.weight)
     return Told(fresh, anew, gone, fresh.joined(taken_back).joined(anew), replay)
+
+
+def stratified(claimed: LedgerSlice, stored: Stored, reservoir: Reservoir) -> RankEvents:
+    """Return the ranker's replay: corrections outside of the sample too, each event weighed by how many it stands for.
+
+    What the slice changes is left out: it is among the new events.
+    """
+    changed = claimed.revised.ids[_changed(claimed)]
+    rows = np.flatnonzero(~np.isin(sortable(stored.trajectories.ids), sortable(changed)))
+    of, outcomes = stored.trajectories.take(rows), [stored.outcomes[row] for row in rows.tolist()]
+    return rank_events(of, outcomes, stored.catalog, stored.sets, reservoir.weights(of.ids))
+
+
+def _changed(claimed: LedgerSlice) -> list[int]:
+    """Return the rows of the revised trajectories whose learned outcome the slice changes."""
+    pairs = enumerate(zip(claimed.before, claimed.after, strict=True))
+    return [row for row, (old, new) in pairs if (old.quality, old.correction) != (new.quality, new.correction)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

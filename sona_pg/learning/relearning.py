@@ -64,7 +64,8 @@ def rows_relearned(
     if few or reservoir.seen < RATED * baseline_of(state).count:
         return None
     revised = frozenset(claimed.revised.uuids())
-    rows = np.array([row for row, id_ in enumerate(stored.uuids()) if id_ not in revised], np.intp)
+    sampled = reservoir.sampled(stored.ids)
+    rows = np.array([row for row, id_ in enumerate(stored.uuids()) if sampled[row] and id_ not in revised], np.intp)
     if not len(rows) and len(reservoir.ids) < reservoir.seen:
         return None  # others stand, and the sample has none of them
     return np.sort(np.random.default_rng([seed_of(config, version), 17]).permutation(rows)[:MOST])

@@ -1,19 +1,27 @@
 """Replay: a uniform sample of all rated trajectories, of bounded size, for cycles to read again.
 
 Reservoir sampling (Vitter 1985); for retracted ratings, random pairing (Gemulla, Lehner and Haas 2006): later ones take
-the places of removed ones, so that the sample stays uniform.
+the places of removed ones, so that the sample stays uniform. Beside it, the latest corrected trajectories are a stratum
+of their own, for the ranker: a uniform sample of a long history has few of them, and cycles would take them back.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sona_pg.domain.state import Arrays
+
+MOST_CORRECTED = 1024  # corrected trajectories beside the sample
+SHARE_CORRECTED = 8  # and at most one for so many of its places
+
+
+def _no_ids() -> NDArray[np.uint8]:
+    return np.zeros((0, 16), np.uint8)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,11 +35,13 @@ class Reservoir:
     gone_held: int = 0  # retracted ones of the sample, not replaced yet
     gone_others: int = 0  # retracted ones outside of the sample
     turned: int = 0  # changed ratings since adapters were last learned anew (``relearning``)
+    # (k, 16) uint8: the latest corrected trajectories, in or outside of the sample, by the time of their feedback
+    corrected: NDArray[np.uint8] = field(default_factory=_no_ids)
 
     @classmethod
     def empty(cls, capacity: int) -> Self:
         """Return an empty sample."""
-        return cls(capacity, 0, np.zeros((0, 16), np.uint8), np.zeros(0, np.int32))
+        return cls(capacity, 0, _no_ids(), np.zeros(0, np.int32))
 
     def offer(self, ids: NDArray[np.uint8], seed: int, version: int = 0) -> Self:
         """Return the sample after ``ids`` (n, 16), which ``version`` learns, were seen."""
@@ -73,7 +83,7 @@ class Reservoir:
         seen = max(self.seen - len(ids), 0)
         if seen == 0:
             return self.empty(self.capacity)
-        stay = ~np.isin(_sortable(self.ids), _sortable(ids))
+        stay = ~np.isin(sortable(self.ids), sortable(ids))
         held = len(self.ids) - int(stay.sum())
         others = max(self.gone_others + len(ids) - held, 0)
         return dataclasses.replace(
@@ -85,6 +95,41 @@ class Reservoir:
             gone_others=others,
         )
 
+    def keeping(self, standing: NDArray[np.uint8], later: NDArray[np.uint8]) -> Self:
+        """Return the sample with the latest corrected trajectories.
+
+        Args:
+            standing: ids (n, 16) of the replayed ones that are corrected still.
+            later: ids (m, 16) of those that are corrected since, latest last.
+        """
+        places = {id_.tobytes(): place for place, id_ in enumerate(self.corrected)}
+        # Of the sample there may be others: earlier ones, or all of them after a version that knew no stratum.
+        order = sorted(range(len(standing)), key=lambda row: places.get(standing[row].tobytes(), -1))
+        ids = np.concatenate([standing[order], later])
+        most = min(MOST_CORRECTED, self.capacity // SHARE_CORRECTED)
+        return dataclasses.replace(self, corrected=ids[max(len(ids) - most, 0) :])
+
+    @property
+    def replayed(self) -> NDArray[np.uint8]:
+        """Ids (n, 16) of the sample, then of the corrected trajectories outside of it."""
+        outside = ~self.sampled(self.corrected)
+        return np.concatenate([self.ids, self.corrected[outside]]) if outside.any() else self.ids
+
+    def sampled(self, ids: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """Return (n,) which of ``ids`` (n, 16) are in the uniform sample."""
+        return np.isin(sortable(ids), sortable(self.ids))
+
+    @property
+    def is_stratified(self) -> bool:
+        """Whether corrected trajectories stand for fewer others than the rest of the sample."""
+        return bool(len(self.corrected)) and self.seen > len(self.ids)
+
+    def weights(self, ids: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return (n,) how many trajectories each of the replayed ``ids`` (n, 16) stands for."""
+        rest = int(np.count_nonzero(~np.isin(sortable(self.ids), sortable(self.corrected))))
+        each = max(self.seen - len(self.corrected), rest) / max(rest, 1)
+        return np.where(np.isin(sortable(ids), sortable(self.corrected)), 1.0, each).astype(np.float32)
+
     def learned_in(self, ids: NDArray[np.uint8]) -> NDArray[np.int32]:
         """Return the versions (n,) that learned ``ids`` (n, 16) first; of those not held, that of the id before.
 
@@ -93,9 +138,9 @@ class Reservoir:
         """
         if not len(self.ids):
             return np.zeros(len(ids), np.int32)
-        held = _sortable(self.ids)
+        held = sortable(self.ids)
         order = np.argsort(held, kind="stable")
-        places = np.searchsorted(held[order], _sortable(ids), side="right") - 1
+        places = np.searchsorted(held[order], sortable(ids), side="right") - 1
         return self.versions[order[np.maximum(places, 0)]]
 
     def after_turning(self, turned: int) -> Self:
@@ -104,7 +149,9 @@ class Reservoir:
 
     def to_arrays(self) -> dict[str, NDArray[np.generic]]:
         """Return the sample as named arrays."""
+        corrected = {"corrected": self.corrected} if len(self.corrected) else {}
         return {
+            **corrected,
             "ids": self.ids,
             "versions": self.versions,
             "seen": np.array(self.seen),
@@ -120,13 +167,15 @@ class Reservoir:
         gone = [int(count) for count in arrays["gone"]] if "gone" in arrays else [0, 0]
         turned = int(arrays["turned"]) if "turned" in arrays else 0
         versions = np.array(arrays["versions"] if "versions" in arrays else np.zeros(len(ids)), np.int32)
-        return cls(capacity, int(arrays["seen"]), ids[:capacity], versions[:capacity], gone[0], gone[1], turned)
+        corrected = np.array(arrays["corrected"], np.uint8).reshape(-1, 16) if "corrected" in arrays else _no_ids()
+        seen = int(arrays["seen"])
+        return cls(capacity, seen, ids[:capacity], versions[:capacity], gone[0], gone[1], turned, corrected)
 
 
 def _followed_by(versions: NDArray[np.int32], count: int, version: int) -> NDArray[np.int32]:
     return np.concatenate([versions, np.full(count, version, np.int32)])
 
 
-def _sortable(ids: NDArray[np.uint8]) -> NDArray[np.bytes_]:
+def sortable(ids: NDArray[np.uint8]) -> NDArray[np.bytes_]:
     """Return ``ids`` (n, 16) as (n,) byte strings, whose order is that of the ids."""
     return np.ascontiguousarray(ids).view("S16").reshape(-1)

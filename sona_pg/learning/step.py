@@ -20,7 +20,7 @@ from sona_pg.domain.pattern import LearnedPattern
 from sona_pg.domain.state import Arrays, FisherSnapshot, LearnedState
 from sona_pg.domain.verdict import Verdict
 from sona_pg.learning.adapters.ewc_kronecker import lasting
-from sona_pg.learning.adapting import Adapted, Told, adapt, told_of
+from sona_pg.learning.adapting import Adapted, Told, adapt, stratified, told_of
 from sona_pg.learning.beside import beside
 from sona_pg.learning.graph.graph_step import learn_graph
 from sona_pg.learning.graph.mixing_step import learn_mixing
@@ -31,6 +31,7 @@ from sona_pg.learning.patterns.tally import Observations
 from sona_pg.learning.patterns.verdicts import judge
 from sona_pg.learning.ranking.ranking_step import fold_ranking, learn_ranking
 from sona_pg.learning.relearning import count_changed, relearned_from
+from sona_pg.learning.replay import Reservoir, sortable
 from sona_pg.learning.routing.learned_router import Judged, Router
 from sona_pg.learning.routing.route_totals import updated_routes
 from sona_pg.learning.vectors import unit
@@ -55,7 +56,7 @@ class Step:
 
 def replay_ids(state: LearnedState, config: SonaConfig) -> NDArray[np.uint8]:
     """Return the ids (n, 16) of the trajectories that a step from ``state`` replays."""
-    return reservoir_of(state, config).ids
+    return reservoir_of(state, config).replayed
 
 
 def named_sets(claimed: LedgerSlice, stored: Trajectories) -> list[int]:
@@ -76,7 +77,7 @@ def learn(
     Args:
         before: the knowledge of the live version.
         claimed: new trajectories, and earlier ones whose feedback has changed.
-        stored: the trajectories of ``replay_ids``.
+        stored: the trajectories of ``replay_ids``; all learners but the ranker read the uniform sample alone.
         config: of the space.
         version: the number of the version being made; with the configured seed it fixes every random draw.
     """
@@ -84,17 +85,20 @@ def learn(
     state = before.state
     seed = seed_of(config, version)
     reservoir = reservoir_of(state, config)
-    sample = _sample(stored, seed)
+    uniform = _uniform(stored, reservoir)
+    sample = _sample(uniform, seed)
     left = reservoir.withdraw(_taken_back(claimed)).offer(_newly_rated(claimed), seed, version)
     left = left.after_turning(0 if stored.relearned is not None else reservoir.turned + count_changed(claimed))
+    left = left.keeping(*_corrected(claimed, stored))
     forgotten = bool(reservoir.seen) and not left.seen
-    told = told_of(claimed, stored)
+    told = told_of(claimed, uniform)
+    replay = stratified(claimed, stored, reservoir) if reservoir.is_stratified else told.replay
     _ = stored.catalog.embeddings[:0]  # are converted once, not by two threads
     many = len(claimed.fresh) + len(claimed.revised) + len(stored.trajectories) >= WORTH_THREADS
     with beside(many) as start_beside:
         learning = start_beside(lambda: _learn_apart(before, claimed, stored, sample, told, config, version))
         extracting = start_beside(lambda: _learn_patterns(before, claimed, sample, config, version))
-        ranker = learn_ranking(ranker_of(state), stored.catalog, told.folded, told.replay, seed)
+        ranker = learn_ranking(ranker_of(state), stored.catalog, told.folded, replay, seed)
         found = extracting()
         router, start, adapted = learning()
     adapters = adapted.step
@@ -207,12 +211,21 @@ def _as_counted(stored: Stored, claimed: LedgerSlice) -> Sequence[Outcome]:
     return [before.get(id_, outcome) for id_, outcome in zip(stored.trajectories.uuids(), stored.outcomes, strict=True)]
 
 
+def _uniform(stored: Stored, reservoir: Reservoir) -> Stored:
+    """Return the trajectories read again without the corrected ones outside of the uniform sample."""
+    rows = np.flatnonzero(reservoir.sampled(stored.trajectories.ids))
+    return stored if len(rows) == len(stored.trajectories) else _taken(stored, rows)
+
+
 def _sample(stored: Stored, seed: int) -> Stored:
     """Return ``MAX_SAMPLE`` of the trajectories read again, drawn uniformly, in their order; all when they are few."""
     count = len(stored.trajectories)
     if count <= MAX_SAMPLE:
         return stored
-    rows = np.sort(np.random.default_rng(seed).choice(count, MAX_SAMPLE, replace=False))
+    return _taken(stored, np.sort(np.random.default_rng(seed).choice(count, MAX_SAMPLE, replace=False)))
+
+
+def _taken(stored: Stored, rows: NDArray[np.intp]) -> Stored:
     outcomes = [stored.outcomes[row] for row in rows]
     return dataclasses.replace(stored, trajectories=stored.trajectories.take(rows), outcomes=outcomes)
 
@@ -261,6 +274,18 @@ def _newly_rated(claimed: LedgerSlice) -> NDArray[np.uint8]:
         if before.quality is None and after.quality is not None
     ]
     return np.concatenate([claimed.fresh.ids[fresh], claimed.revised.ids[late]])
+
+
+def _corrected(claimed: LedgerSlice, stored: Stored) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return the ids (n, 16) of replayed corrected trajectories that the slice leaves as they are, and of its own."""
+
+    def told(outcomes: Sequence[Outcome]) -> NDArray[np.bool_]:
+        return np.array([outcome.correction is not None for outcome in outcomes], np.bool_)
+
+    ids = stored.trajectories.ids
+    standing = told(stored.outcomes) & ~np.isin(sortable(ids), sortable(claimed.revised.ids))
+    later = [claimed.fresh.ids[told(claimed.outcomes)], claimed.revised.ids[told(claimed.after)]]
+    return ids[standing], np.concatenate(later)
 
 
 def _taken_back(claimed: LedgerSlice) -> NDArray[np.uint8]:

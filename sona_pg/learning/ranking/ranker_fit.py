@@ -6,6 +6,7 @@ One call is one background cycle. Its cost depends on how many events it is give
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,7 @@ from sona_pg.learning.ranking.ranker import (
     query_features,
     stranger_scores,
 )
+from sona_pg.learning.ranking.ranker_averaging import averaged
 from sona_pg.learning.ranking.ranker_corrections import corrected, disputed, replaced
 from sona_pg.learning.ranking.ranker_curvature import inverse_curvature
 from sona_pg.learning.ranking.ranker_doubt import NOISY, doubtful
@@ -64,8 +66,8 @@ def fit(
     `embeddings` (m, dim) float32 are the candidates of the space by row, unit rows, and `mean` (dim,) their mean, if it
     is known. Quantities over all candidates are measured on a sample of the events if there are many candidates, so the
     cost hardly depends on their number. Replayed events stand for the whole history: their weights are scaled to its
-    size. Events that are not `usable` are set aside. The same arguments give the same state. Raises
-    `DimensionMismatch`.
+    size, and say how many each stands for if they are not alike. Events that are not `usable` are set aside. The same
+    arguments give the same state. Raises `DimensionMismatch`.
     """
     config = config or RankerConfig()
     for given in (embeddings, fresh.query, replay.query):
@@ -292,9 +294,9 @@ def _refine(
             point = minimise(point, iterations=first, inverse=inverse)
             left_out = doubtful(events, point.right[: len(events)], noise, given.moved | given.certain | told)
             point = point.without(np.flatnonzero(left_out))
-        end = minimise(point, iterations=iterations, inverse=inverse).at
-    share = np.float32(min(1.0, (found + given.left_out) / max(float(state.folded[1]), 1.0)))
-    settled = start + share * (end - start)
+        refit = partial(minimise, iterations=iterations, inverse=inverse)
+        share = min(1.0, (found + given.left_out) / max(float(state.folded[1]), 1.0))
+        settled = averaged(start, refit(point), share, np.flatnonzero(events.correct[: given.fresh] != NONE), refit)
     heads[active] = settled[: len(rows)]
     bound = _bound_of_caution(state, replace(fitted, start=later), settled, events, wide_features)
     folded = state.folded + np.array([0.0, 0.0, 0.0, 1.0, 0.0])

@@ -32,7 +32,11 @@ Sets = Mapping[int, Sequence[str]]
 
 
 def rank_events(
-    stored: Trajectories, outcomes: Sequence[Outcome], catalog: Catalog, sets: Sets, weight: float = 1.0
+    stored: Trajectories,
+    outcomes: Sequence[Outcome],
+    catalog: Catalog,
+    sets: Sets,
+    weight: float | NDArray[np.float32] = 1.0,
 ) -> RankEvents:
     """Return the trajectories that chose among candidates as the ranker's events, in their order.
 
@@ -41,7 +45,7 @@ def rank_events(
         outcomes: of each.
         catalog: all candidates.
         sets: the ids of each candidate set that ``stored`` names.
-        weight: of every event; -1 removes an event folded before.
+        weight: of every event, or (n,) of those of each trajectory; -1 removes an event folded before.
     """
     ranked = (stored.candidate_sets != 0) & np.isnan(stored.propensity)  # a propensity is a routing decision's
     rows = np.array(
@@ -53,7 +57,7 @@ def rank_events(
         shown=catalog.slots([stored.routes[row] for row in rows]),
         quality=np.array([np.nan if outcome.quality is None else outcome.quality for outcome in chosen], np.float32),
         correct=catalog.slots([outcome.correction for outcome in chosen]),
-        weight=np.full(len(rows), weight, np.float32),
+        weight=np.broadcast_to(np.float32(weight), len(outcomes))[rows],
         candidates=_table(stored.candidate_sets[rows], catalog, sets),
     )
 

@@ -1,0 +1,40 @@
+"""Averaging over cycles: a fit to a sample of the history moves the parameters by the share of it that it sees.
+
+New corrections are exempt: they are few, each is to move its answer at once, and all are replayed in later cycles, so
+that what they move is no chance of the sample. Evidence: benchmarks/eval/EVIDENCE.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from sona_pg.learning.ranking.ranker_events import FloatArray
+from sona_pg.learning.ranking.ranker_objective import FitPoint
+
+
+def averaged(
+    start: FloatArray,
+    reached: FitPoint,
+    share: float,
+    corrections: npt.NDArray[np.intp],
+    refit: Callable[[FitPoint], FitPoint],
+) -> FloatArray:
+    """Return the parameters between `start` and the point `reached` by a fit, which is used up.
+
+    Args:
+        start: the parameters before.
+        reached: the minimum of the objective of this cycle.
+        share: of the history that the fit sees, in [0, 1].
+        corrections: new ones among the queries of the objective; where a fit that goes on without them ends, and how
+            far they move it from there, is told apart, and only the former is averaged.
+        refit: a fit that starts from a point.
+    """
+    end = without = reached.at
+    exempt = share < 1.0 and len(corrections) > 0
+    if exempt:
+        without = refit(reached.without(corrections)).at
+    settled: FloatArray = start + np.float32(share) * (without - start)
+    return settled + (end - without) if exempt else settled
