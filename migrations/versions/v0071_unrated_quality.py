@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from alembic import op
+from sona_pg.migrations.statements import run, run_unless_stepped
 from sona_pg.migrations.versions import v0060_offered_routes as before
 from sona_pg.migrations.versions import v0070_best_routes
 
@@ -33,16 +33,9 @@ def _definition(summary: str, comment: str) -> list[str]:
 STEPS = _definition(SUMMARY, COMMENT)
 
 
-def _run(statements: list[str]) -> None:
-    driver = op.get_bind().connection.driver_connection  # takes colons and percent signs as they stand
-    for statement in statements:
-        driver.execute(statement)
-
-
 def upgrade() -> None:
-    if not op.get_context().config.attributes.get("stepped"):
-        _run(STEPS)
+    run_unless_stepped(STEPS)
 
 
 def downgrade() -> None:
-    _run(_definition(before.SUMMARY, COMMENT_BEFORE))
+    run(_definition(before.SUMMARY, COMMENT_BEFORE))

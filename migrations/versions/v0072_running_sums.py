@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from alembic import op
+from sona_pg.migrations.statements import run, run_unless_stepped
 from sona_pg.migrations.versions import v0069_mended_routes as before
 
 revision = "0072"
@@ -73,17 +73,12 @@ def _replace(body: str) -> str:
 
 
 STEPS = [_replace(before.ROUTES)]
-UNDO = before.ROUTES.replace("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION")
-
-
-def _run(statement: str) -> None:
-    op.get_bind().connection.driver_connection.execute(statement)  # takes colons and percent signs as they stand
+UNDO = [before.ROUTES.replace("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION")]
 
 
 def upgrade() -> None:
-    if not op.get_context().config.attributes.get("stepped"):
-        _run(STEPS[0])
+    run_unless_stepped(STEPS)
 
 
 def downgrade() -> None:
-    _run(UNDO)
+    run(UNDO)

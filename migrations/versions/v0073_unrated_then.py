@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from alembic import op
-from sona_pg.migrations.versions import v0007_version_history, v0029_sql_reference
+from sona_pg.migrations.statements import run, run_unless_stepped
+from sona_pg.migrations.versions import v0007_version_history, v0029_sql_reference, v0040_space_roles
 
 revision = "0073"
 down_revision = "0072"
@@ -15,7 +15,8 @@ RATED = {
     "p.weight, p.quality,": "p.weight, CASE WHEN p.weight > 0 THEN p.quality END,",
     "'quality', o.quality,": "'quality', CASE WHEN o.weight > 0 THEN o.quality END,",
 }
-BEFORE = next(body for body in v0007_version_history.FUNCTIONS if "FUNCTION sona.patterns_at(of_space" in body)
+FIRST = next(body for body in v0007_version_history.FUNCTIONS if "FUNCTION sona.patterns_at(of_space" in body)
+BEFORE = FIRST.replace(*v0040_space_roles.NAMES[0])  # as 0040 left it
 PATTERNS = BEFORE
 for told, rated in RATED.items():
     PATTERNS = PATTERNS.replace(told, rated)
@@ -26,16 +27,9 @@ STEPS = [PATTERNS, COMMENT.format(NAME, f"{SAID} Quality is null where nothing h
 UNDO = [BEFORE, COMMENT.format(NAME, SAID, EXAMPLE)]
 
 
-def _run(statements: list[str]) -> None:
-    driver = op.get_bind().connection.driver_connection  # takes colons and percent signs as they stand
-    for statement in statements:
-        driver.execute(statement)
-
-
 def upgrade() -> None:
-    if not op.get_context().config.attributes.get("stepped"):
-        _run(STEPS)
+    run_unless_stepped(STEPS)
 
 
 def downgrade() -> None:
-    _run(UNDO)
+    run(UNDO)
