@@ -28,8 +28,8 @@ def averaged(
         start: the parameters before.
         reached: the minimum of the objective of this cycle.
         share: of the history that the fit sees, in [0, 1].
-        corrections: new ones among the queries of the objective; where a fit that goes on without them ends, and how
-            far they move it from there, is told apart, and only the former is averaged.
+        corrections: rows of new ones in the objective. A second fit, without them, tells how far they move the
+            parameters: that is taken whole, and only the rest is averaged.
         refit: a fit that starts from a point.
     """
     end = without = reached.at
