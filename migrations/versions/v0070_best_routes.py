@@ -10,7 +10,7 @@ down_revision = "0069"
 branch_labels = None
 depends_on = None
 
-# The rules are those of sona_pg/domain/route_choice.py. Differences of means: Newcombe (1998), method 10.
+# Differences of means: Newcombe (1998), method 10.
 BEST = """
 CREATE OR REPLACE FUNCTION sona.best_routes(of_space text, days int DEFAULT 90) RETURNS TABLE (
     pattern_id uuid, best_route text, rated bigint, quality double precision, low double precision, high double precision,

@@ -47,9 +47,10 @@ def leaderboard(session: Session, days: float, wanted: Wanted, gone: frozenset[s
     like = {one.route: one for one in reads.like_questions(session.space, first, last)}
     changed = {one.change.route: one.change for one in route_changes(session, days)}
     standings = [
-        _standing(sums, like.get(name), bad.get(name, NOT_JUDGED), changed.get(name), name not in gone)
-        for sums in found.sums
-        for name in (sums.route,)
+        _standing(
+            one, like.get(one.route), bad.get(one.route, NOT_JUDGED), changed.get(one.route), one.route not in gone
+        )
+        for one in found.sums
     ]
     corrected = sum(one.corrected for one in bad.values())
     if wanted.order is None:
