@@ -289,10 +289,10 @@ class CurrentSpace(ABC):
 
     def lose(self) -> None:
         """Stop serving, recording and learning: the store was replaced, and the space's number is another one's."""
-        self._is_lost = True
         problem = str(SpaceRemoved(self._name, replaced=True))
-        log.error("%s", problem)
         self.hot.refuse_records(problem)
+        self._is_lost = True
+        log.error("%s", problem)
         if self._coordinator is not None:
             self.runtime.learner.remove(self._coordinator, self.database.cut)
 

@@ -263,8 +263,8 @@ class Follower:
                 self._roster.leave(followed)
                 return
             if is_another(followed, heard):
-                self._roster.leave(followed)
                 followed.lose()
+                self._roster.leave(followed)
                 return
             told = before if heard.live is None else (heard.live[space], *said_of(space, heard))
             if told is None:  # the last result could not be passed: it is polled by itself
