@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, datetime
 from typing import Literal, NamedTuple
 
 PartKind = Literal["route", "topic", "label", "user", "version"]
@@ -53,6 +53,19 @@ class RouteChange(NamedTuple):
     former_from: date | None = None  # None: it had not changed before
     former_rated: int | None = None
     former_quality: float | None = None
+
+
+class FactsRevision(NamedTuple):
+    """State of the facts of a space that its daily figures are of: two that are equal tell the same figures."""
+
+    day: date  # (UTC) at which it was read
+    batches: int  # that may not be in the daily figures yet
+    newest: datetime | None  # of these
+    days: int  # with daily figures
+    summed_at: datetime | None  # the day summed up last
+    stale: int  # days to be summed up again
+    stale_since: datetime | None
+    removed: int  # erasures, and records removed later by them
 
 
 @dataclass(frozen=True, slots=True)

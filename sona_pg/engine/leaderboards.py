@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from sona_pg.domain.leaderboard import (
@@ -17,7 +18,6 @@ from sona_pg.domain.leaderboard import (
 from sona_pg.domain.level_change import RouteChange
 from sona_pg.domain.overview_figures import interval
 from sona_pg.domain.period_figures import LikeQuality, RouteSums
-from sona_pg.engine.level_changes import route_changes
 from sona_pg.engine.period_overview import days_of_period
 from sona_pg.engine.session import Session
 
@@ -34,7 +34,9 @@ class Wanted(NamedTuple):
     descending: bool = True
 
 
-def leaderboard(session: Session, days: float, wanted: Wanted, gone: frozenset[str]) -> Leaderboard:
+def leaderboard(
+    session: Session, days: float, wanted: Wanted, gone: frozenset[str], changes: Sequence[RouteChange]
+) -> Leaderboard:
     """Return routes of the last ``days`` (UTC): those taken most often, best first, or the first of another order.
 
     Their figures are exact, as ``sona.routes_between``; the best is that of ``sona.routes_on_like_questions``.
@@ -45,7 +47,7 @@ def leaderboard(session: Session, days: float, wanted: Wanted, gone: frozenset[s
     worst = () if wanted.order is None else heapq.nlargest(ALWAYS, (r for r in bad if bad[r].bad), lambda r: bad[r].bad)
     found = reads.routes(session.space, first, last, wanted.find.strip(), most, worst)
     like = {one.route: one for one in reads.like_questions(session.space, first, last)}
-    changed = {one.change.route: one.change for one in route_changes(session, days)}
+    changed = {one.route: one for one in changes}
     standings = [
         _standing(
             one, like.get(one.route), bad.get(one.route, NOT_JUDGED), changed.get(one.route), one.route not in gone

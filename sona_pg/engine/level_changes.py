@@ -26,7 +26,6 @@ from sona_pg.engine.session import Session
 from sona_pg.errors import InvalidValue
 
 LONGEST = 28  # days on each side whose parts are compared
-MOST_DAYS = 366  # that are looked at for changes of single routes
 LATELY = 90  # days in which a route that got worse is looked for
 AROUND = timedelta(days=1)  # in which an event may have to do with a change
 
@@ -72,19 +71,16 @@ def earlier_change(session: Session, days: float) -> ToldChange | None:
     return found[-1] if found and not within else None
 
 
-def route_changes(session: Session, days: float) -> list[ToldRouteChange]:
-    """Return the routes whose own quality changed in the last ``days``, those that changed most ratings first."""
-    asked = min(max(round(days), 1), MOST_DAYS)
-    found = session.database.overview.route_changes(session.space, asked)
+def told_changes(found: Sequence[RouteChange]) -> list[ToldRouteChange]:
+    """Return changes of routes with their sentences."""
     return [ToldRouteChange(one, route_sentence(one)) for one in found]
 
 
-def ratings_since(session: Session) -> Mapping[UUID, Mapping[str, RatingsSince]]:
-    """Return, of each live pattern, the ratings since then of routes that got worse in the last ``LATELY`` days.
+def ratings_since(session: Session, changed: Sequence[RouteChange]) -> Mapping[UUID, Mapping[str, RatingsSince]]:
+    """Return, of each live pattern, the ratings since then of the routes that got worse.
 
     Where one has none since, it has none: what it was rated before says nothing of today.
     """
-    changed = session.database.overview.route_changes(session.space, LATELY)
     worse = [one for one in changed if one.after_quality < one.before_quality]
     if not worse:
         return {}

@@ -44,6 +44,7 @@ from sona_pg.engine import level_changes, quality_curves
 from sona_pg.engine.candidate_history import CandidateHistory
 from sona_pg.engine.contenders import contenders, rated_before
 from sona_pg.engine.found_requests import found_candidates, found_requests, rated_bad
+from sona_pg.engine.kept_route_changes import KeptRouteChanges
 from sona_pg.engine.leaderboards import Wanted, leaderboard
 from sona_pg.engine.level_changes import ExplainedChange, ToldChange, ToldRouteChange
 from sona_pg.engine.past_versions import PastVersions
@@ -56,6 +57,7 @@ from sona_pg.engine.period_overview import (
 )
 from sona_pg.engine.placed_patterns import ShownTexts, placed
 from sona_pg.engine.session import Session
+from sona_pg.engine.shared_finds import SharedFinds
 from sona_pg.engine.sona_engine import SonaEngine
 from sona_pg.engine.undo_plans import undo_plan
 from sona_pg.learning.patterns.plane import Plane
@@ -94,14 +96,19 @@ class RoutesNow(NamedTuple):
 
 
 class Overview:
-    """Reads an open space for people. Every call may ask the database, and takes at most ten seconds."""
+    """Reads an open space for people. Every call may ask the database, whose statements take ten seconds at most.
+
+    Changes of routes may take thirty: they are found once for all who ask.
+    """
 
     def __init__(self, engine: SonaEngine) -> None:
         """Look at the space of ``engine``."""
         self._engine = engine
         self._past = PastVersions(engine.dim)
         self._plane: tuple[int, Plane] | None = None  # with its version
+        self._route_changes = KeptRouteChanges()
         self._routes: RoutesNow | None = None
+        self._routes_now_finds: SharedFinds[RoutesNow] = SharedFinds()
         self._costs: tuple[float, Mapping[str, float]] | None = None  # with the time at which they were read
         self._dreams: tuple[int, LastDreams | None] | None = None  # with the version at which they were read
         self._strayed: tuple[float, Sequence[StrayedFeedback]] | None = None  # with the time at which it was counted
@@ -129,7 +136,7 @@ class Overview:
 
     def route_changes(self, days: float = 30.0) -> list[ToldRouteChange]:
         """Return the routes whose own quality changed in the last ``days``, those that changed most ratings first."""
-        return level_changes.route_changes(self._session(), days)
+        return level_changes.told_changes(self._route_changes.within(self._session(), days))
 
     def explained_change(self, day: date, days: float = 30.0) -> ExplainedChange:
         """Return the change of a day with what it came with; see ``level_changes.explained``."""
@@ -145,7 +152,8 @@ class Overview:
 
     def leaderboard(self, days: float = 30.0, wanted: Wanted = ANY) -> Leaderboard:
         """Return routes of the last ``days`` with their figures; see ``leaderboards.leaderboard``."""
-        return leaderboard(self._session(), days, wanted, self.not_offered())
+        session = self._session()
+        return leaderboard(session, days, wanted, self.not_offered(), self._route_changes.within(session, days))
 
     def not_offered(self) -> frozenset[str]:
         """Return the routes that are no longer offered, as ``sona.routes_not_offered`` has it."""
@@ -359,11 +367,16 @@ class Overview:
 
     def _routes_now(self, session: Session, gone: frozenset[str]) -> RoutesNow:
         """Return the routes of the served patterns as they are told now, where those of ``gone`` are not offered."""
-        known, now, version = self._routes, time.monotonic(), session.serving.version
-        if known is None or known[:2] != (version, gone) or now - known.read_at > COSTS_FOR:
-            since = level_changes.ratings_since(session)
-            known = self._routes = RoutesNow(version, gone, now, since, self.best_routes())
+        known, version = self._routes, session.serving.version
+        if known is None or known[:2] != (version, gone) or time.monotonic() - known.read_at > COSTS_FOR:
+            known = self._routes_now_finds.find((version, gone), lambda: self._find_routes_now(session, version, gone))
         return known
+
+    def _find_routes_now(self, session: Session, version: int, gone: frozenset[str]) -> RoutesNow:
+        now = time.monotonic()
+        since = level_changes.ratings_since(session, self._route_changes.within(session, level_changes.LATELY))
+        found = self._routes = RoutesNow(version, gone, now, since, self.best_routes())
+        return found
 
 
 def _dated(ranking: Sequence[Scored], history: CandidateHistory) -> list[Scored]:

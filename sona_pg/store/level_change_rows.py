@@ -8,7 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from sona_pg.domain.level_change import ChangePart, LevelChange, RouteChange
+from sona_pg.domain.level_change import ChangePart, FactsRevision, LevelChange, RouteChange
 from sona_pg.domain.route_choice import RatingsSince
 from sona_pg.store.connect import driver_connection
 
@@ -28,6 +28,24 @@ ROUTES = """
 SELECT route, changed_on, before_from, before_rated, before_quality, after_until, after_rated, after_quality,
     others_before, others_after, chance, former_from, former_rated, former_quality
 FROM sona.route_changes(%(name)s, %(days)s) ORDER BY after_rated * abs(after_quality - before_quality) DESC, route
+"""
+
+# Batches of the last minute before days were noted are looked at again, as summing up does: a transaction commits later
+# than its marker's time.
+REVISION = """
+SELECT (now() AT TIME ZONE 'UTC')::date, b.batches, b.newest, d.days, d.summed_at, d.stale, d.stale_since, e.removed
+FROM (
+    SELECT count(*) AS batches, max(k.recorded_at) AS newest FROM sona.batches k
+    WHERE k.space_id = %(space)s AND k.recorded_at > coalesce(
+        (SELECT p.noted_until - interval '1 minute' FROM sona.summary_progress p WHERE p.space_id = %(space)s),
+        '-infinity')
+) b CROSS JOIN (
+    SELECT count(*) AS days, max(k.summed_at) AS summed_at, count(k.stale_since) AS stale,
+           max(k.stale_since) AS stale_since
+    FROM sona.summary_days k WHERE k.space_id = %(space)s
+) d CROSS JOIN (
+    SELECT (count(*) + coalesce(sum(k.late), 0))::bigint AS removed FROM sona.erasures k WHERE k.space_id = %(space)s
+) e
 """
 
 # Of routes that got worse, what was rated of each topic since.
@@ -60,6 +78,13 @@ def read_route_changes(connection: Connection, space_id: int, days: int) -> list
     """Return the routes whose own quality changed in the last ``days``, those that changed most ratings first."""
     asked = {"name": _name(connection, space_id), "days": days}
     return [RouteChange(*row) for row in driver_connection(connection).execute(ROUTES, asked)]
+
+
+def read_revision(connection: Connection, space_id: int) -> FactsRevision:
+    """Return the state of the facts that daily figures are of."""
+    row = driver_connection(connection).execute(REVISION, {"space": space_id}).fetchone()
+    assert row is not None
+    return FactsRevision(*row)
 
 
 def read_since(

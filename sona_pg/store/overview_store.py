@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, text
 
 from sona_pg.domain.label_quality import LabelsInPeriod
 from sona_pg.domain.leaderboard import BadRatings
-from sona_pg.domain.level_change import ChangePart, LevelChange, RouteChange
+from sona_pg.domain.level_change import ChangePart, FactsRevision, LevelChange, RouteChange
 from sona_pg.domain.overview_figures import CandidateMatches, LastDreams, SpanSums, ToldFact, VersionCurve, WantedFacts
 from sona_pg.domain.period_figures import FoundRoutes, LikeQuality, SummedDays
 from sona_pg.domain.route_choice import BestRoutes, RatingsSince
@@ -37,6 +37,8 @@ from sona_pg.store.undo_rows import read_undone
 from sona_pg.store.version_curve_rows import read_version_curve
 
 Result = TypeVar("Result")
+
+LENGTHY = 30.0  # seconds, for what is found once for all who ask: on a busy machine it may take them
 
 LEARNING = """
 SELECT live_version, learned_at, waiting_facts, waiting_since, failed_cycles, last_error, learner, lease_expires_at
@@ -128,12 +130,21 @@ class OverviewStore:
             "looking for changes of quality", lambda c: level_change_rows.read_changes(c, space.space_id, days)
         )
 
-    def route_changes(self, space: Space, days: int) -> list[RouteChange]:
-        """Return the routes whose own quality changed in the last ``days``, those that changed most ratings first."""
-        return self._read(
-            "looking for routes whose quality changed",
-            lambda c: level_change_rows.read_route_changes(c, space.space_id, days),
-        )
+    def facts_revision(self, space: Space) -> FactsRevision:
+        """Return the state of the facts that daily figures are of."""
+        return self._read("looking for new facts", lambda c: level_change_rows.read_revision(c, space.space_id))
+
+    def route_changes(self, space: Space, days: int) -> tuple[FactsRevision, list[RouteChange]]:
+        """Return the routes whose own quality changed in the last ``days``, those that changed most ratings first.
+
+        Before them the state of the facts when they were looked for: there may be newer facts in them.
+        """
+
+        def read(connection: Connection) -> tuple[FactsRevision, list[RouteChange]]:
+            revision = level_change_rows.read_revision(connection, space.space_id)
+            return revision, level_change_rows.read_route_changes(connection, space.space_id, days)
+
+        return self._read("looking for routes whose quality changed", read, LENGTHY)
 
     def ratings_since(self, space: Space, worse: Sequence[RouteChange]) -> Mapping[UUID, Mapping[str, RatingsSince]]:
         """Return the ratings of each live pattern for routes that got ``worse``, since then; of very many, a sample."""
