@@ -76,12 +76,11 @@ def told_changes(found: Sequence[RouteChange]) -> list[ToldRouteChange]:
     return [ToldRouteChange(one, route_sentence(one)) for one in found]
 
 
-def ratings_since(session: Session, changed: Sequence[RouteChange]) -> Mapping[UUID, Mapping[str, RatingsSince]]:
-    """Return, of each live pattern, the ratings since then of the routes that got worse.
+def ratings_since(session: Session, worse: Sequence[RouteChange]) -> Mapping[UUID, Mapping[str, RatingsSince]]:
+    """Return, of each live pattern, the ratings since then of the routes that got ``worse``.
 
     Where one has none since, it has none: what it was rated before says nothing of today.
     """
-    worse = [one for one in changed if one.after_quality < one.before_quality]
     if not worse:
         return {}
     known = session.database.overview.ratings_since(session.space, worse)

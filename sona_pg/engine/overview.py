@@ -108,7 +108,7 @@ class Overview:
         self._plane: tuple[int, Plane] | None = None  # with its version
         self._route_changes = KeptRouteChanges()
         self._routes: RoutesNow | None = None
-        self._routes_now_finds: SharedFinds[RoutesNow] = SharedFinds()
+        self._finds: SharedFinds[RoutesNow] = SharedFinds()
         self._costs: tuple[float, Mapping[str, float]] | None = None  # with the time at which they were read
         self._dreams: tuple[int, LastDreams | None] | None = None  # with the version at which they were read
         self._strayed: tuple[float, Sequence[StrayedFeedback]] | None = None  # with the time at which it was counted
@@ -369,13 +369,16 @@ class Overview:
         """Return the routes of the served patterns as they are told now, where those of ``gone`` are not offered."""
         known, version = self._routes, session.serving.version
         if known is None or known[:2] != (version, gone) or time.monotonic() - known.read_at > COSTS_FOR:
-            known = self._routes_now_finds.find((version, gone), lambda: self._find_routes_now(session, version, gone))
+            known = self._finds.find((version, gone), lambda: self._find_routes_now(session, version, gone))
         return known
 
     def _find_routes_now(self, session: Session, version: int, gone: frozenset[str]) -> RoutesNow:
         now = time.monotonic()
-        since = level_changes.ratings_since(session, self._route_changes.within(session, level_changes.LATELY))
-        found = self._routes = RoutesNow(version, gone, now, since, self.best_routes())
+        changed = self._route_changes.within(session, level_changes.LATELY)
+        worse = [one for one in changed if one.after_quality < one.before_quality]
+        since = level_changes.ratings_since(session, worse)
+        best = session.database.overview.best_routes_of(session.space, worse, since)
+        found = self._routes = RoutesNow(version, gone, now, since, best)
         return found
 
 

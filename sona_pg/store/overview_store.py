@@ -21,7 +21,7 @@ from sona_pg.domain.topic_period import TopicSums
 from sona_pg.domain.undo_plan import UndoneRuns
 from sona_pg.errors import DatabaseError
 from sona_pg.store import candidate_times, day_figures, leases, level_change_rows, outcome_samples
-from sona_pg.store.best_route_rows import read_best_routes
+from sona_pg.store.best_route_rows import read_best_routes, read_best_routes_of
 from sona_pg.store.connect import driver_connection
 from sona_pg.store.dream_rows import read_last_dreams
 from sona_pg.store.found_candidates import read_candidates_with
@@ -205,6 +205,12 @@ class OverviewStore:
     def best_routes(self, space: Space, days: int) -> Mapping[UUID, BestRoutes]:
         """Return the best routes of each live pattern; of those that got worse in the last ``days`` since then."""
         return self._read("looking for the best routes", lambda c: read_best_routes(c, space.space_id, days))
+
+    def best_routes_of(
+        self, space: Space, worse: Sequence[RouteChange], since: Mapping[UUID, Mapping[str, RatingsSince]]
+    ) -> Mapping[UUID, BestRoutes]:
+        """Return what ``best_routes`` does, of changes that were found before, with the ratings ``since``."""
+        return self._read("looking for the best routes", lambda c: read_best_routes_of(c, space.space_id, worse, since))
 
     def topic_costs(self, space: Space) -> TopicCosts:
         """Return the costs of the questions of each live pattern."""

@@ -55,7 +55,7 @@ def finds(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     send = psycopg.Cursor.execute
 
     def noted(cursor: psycopg.Cursor, query: str, *args: object, **how: object) -> psycopg.Cursor:
-        if "sona.route_changes(" in str(query):
+        if "sona.route_changes(" in str(query) or "sona.best_routes(" in str(query):  # which finds them itself
             sent.append(str(query))
         return send(cursor, query, *args, **how)
 
@@ -78,6 +78,16 @@ def test_the_leaderboard_and_the_panels_beside_it_find_them_once(shop: SonaEngin
     assert len(finds) == 1
     assert rated(overview, 5) == []
     assert len(finds) == 2
+
+
+def test_the_map_of_topics_and_time_travel_find_them_once(shop: SonaEngine, finds: list[str]) -> None:
+    overview = Overview(shop)
+    (topic,) = overview.pattern_map().patterns
+    assert (topic.routes["track"]["quality"], topic.routes["track"]["rated"]) == (0.0, 4 * (DAYS - FELL))
+    overview.answers(QUERY, [])
+    assert len(finds) == 1
+    assert {topic.id: (topic.best_route, topic.former_best, topic.succeeded)} == overview.best_routes()
+    assert topic.best_route in ("refund", "return")
 
 
 def test_new_facts_are_in_them_at_once(shop: SonaEngine, finds: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
