@@ -16,6 +16,7 @@ from typing import Any
 
 import sona_pg
 from sona_pg import config, errors
+from sona_pg.config.sona_names import SETTINGS
 from sona_pg.config.space_settings import TYPES
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -46,6 +47,13 @@ learners. The others are each process's own.
 | `SONA_PG_READ_URL` | A standby for search and analytics, used while it is well ([Standby and failover](standby.md)) |
 | `SONA_PG_READ_LAG` | Seconds that it may lag; 10 by default |
 | `SONA_PG_ISA` | Instruction set of the kernels: `scalar`, `avx2`, `avx512`, `neon`. Default: the best one of this CPU |
+"""
+SONAS_NAMES = """## SONA's names
+
+What SONA's configuration calls its settings (`microLoraRank` in JavaScript is `micro_lora_rank` here), for code that comes from there:
+
+| SONA | here | |
+|---|---|---|
 """
 ERRORS = f"""# Errors
 
@@ -157,6 +165,8 @@ def configuration() -> str:
             stored = " *space*" if _is_stored(part, field.name) else ""
             rows.append(f"| `{part}.{field.name}`{stored} | `{field.default!r}` | {told.get(field.name, '')} |")
         parts.append("| setting | default | |\n|---|---|---|\n" + "\n".join(rows) + "\n")
+    named = [f"| `{name}` | `{setting}` | {differs} |" for name, (setting, differs) in SETTINGS.items()]
+    parts.append(SONAS_NAMES + "\n".join(named) + "\n")
     return "\n".join(parts)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from sona_pg.cli.options import SpaceName, Url, database_at, read_time
 from sona_pg.cli.render import progress_bar, show_facts
 from sona_pg.cli.space_commands import read_candidate_texts
 from sona_pg.errors import InvalidValue
+from sona_pg.store.whole_file import whole_file
 
 FromTime = Annotated[str | None, typer.Option(help="From this time on, ISO 8601.", show_default=False)]
 ToTime = Annotated[str | None, typer.Option(help="Before this time, ISO 8601.", show_default=False)]
@@ -126,28 +126,24 @@ def _writer(output: Path | None, what: Exported, excel: bool) -> Iterator[Callab
     if output is None:
         yield sys.stdout.write
         return
-    beside = output.with_name(output.name + "~")
     try:
-        if output.suffix.lower() == ".parquet":
-            from sona_pg.transfer import ParquetOutput
+        with whole_file(output) as beside:
+            if output.suffix.lower() == ".parquet":
+                from sona_pg.transfer import ParquetOutput
 
-            with ParquetOutput(beside, what.value) as rows:
-                yield rows.write
-            os.replace(beside, output)
-            return
-        encoding = "utf-8-sig" if excel else "utf-8"
-        zipped = output.suffix.lower() == ".gz"
-        with (
-            gzip.open(beside, "wt", encoding=encoding, newline="")
-            if zipped
-            else beside.open("w", encoding=encoding, newline="")
-        ) as file:
-            yield _text_writer(output, what, file, excel)
-        os.replace(beside, output)
+                with ParquetOutput(beside, what.value) as rows:
+                    yield rows.write
+                return
+            encoding = "utf-8-sig" if excel else "utf-8"
+            zipped = output.suffix.lower() == ".gz"
+            with (
+                gzip.open(beside, "wt", encoding=encoding, newline="")
+                if zipped
+                else beside.open("w", encoding=encoding, newline="")
+            ) as file:
+                yield _text_writer(output, what, file, excel)
     except OSError as exc:
         raise InvalidValue(f"{output} cannot be written: {exc.strerror}") from exc
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _text_writer(output: Path, what: Exported, file: TextIO, excel: bool) -> Callable[[str], object]:

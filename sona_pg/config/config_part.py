@@ -6,6 +6,7 @@ import dataclasses
 import math
 from typing import Any, Self
 
+from sona_pg.config.sona_names import require_known
 from sona_pg.errors import ConfigError
 
 
@@ -19,9 +20,10 @@ class ConfigPart:
     _given: frozenset[str]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """Store which fields are given, by position or by name."""
+        """Store which fields are given, by position or by name; ``ConfigError`` if there is none of a name."""
         made = super().__new__(cls)
         in_order = [known.name for known in dataclasses.fields(cls)]  # type: ignore[arg-type]
+        require_known(cls.__name__, kwargs, in_order)
         object.__setattr__(made, "_given", frozenset(in_order[: len(args)]) | kwargs.keys())
         return made
 

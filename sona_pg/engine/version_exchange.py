@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from uuid import UUID
@@ -26,6 +25,7 @@ from sona_pg.serving.version_file import MAGIC, VersionFile, pack, unpack
 from sona_pg.store.database import Database
 from sona_pg.store.snapshots import Snapshot
 from sona_pg.store.versions import Loaded
+from sona_pg.store.whole_file import whole_file
 
 
 def save(database: Database, space: Space, path: Path, version: int | None) -> None:
@@ -34,13 +34,10 @@ def save(database: Database, space: Space, path: Path, version: int | None) -> N
     state, patterns, fisher = (None, [], []) if held is None else (held.state, held.patterns, held.fisher)
     retired = frozenset(database.retirements.retired(space)).intersection(catalog.ids)
     parts = pack(space, Snapshot(number, state, patterns, catalog, retired=retired), fisher)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
     try:
-        with temporary.open("wb") as file:
+        with whole_file(path) as beside, beside.open("wb") as file:
             file.writelines(parts)
-        temporary.replace(path)
     except OSError as exc:
-        temporary.unlink(missing_ok=True)
         raise StorageError(f"the version cannot be written to {path}: {exc.strerror}") from exc
 
 

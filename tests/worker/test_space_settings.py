@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from sona_pg import BaseConfig, LoopConfig, MaintenanceConfig, MicroConfig, PatternConfig, SonaConfig, SonaEngine
+from sona_pg.config.sona_names import SETTINGS
 from sona_pg.config.space_settings import FIRST, TYPES, settings_of, wishes_of
 from sona_pg.errors import ConfigError, LearningConflict, SettingsConflict
 from sona_pg.store.unit import LearningUnit
@@ -60,6 +61,19 @@ def test_only_named_settings_are_wished_for() -> None:
     assert wishes_of(SonaConfig.max_quality())["base.rank"] == 16
     assert "loops.automatic" not in {**wishes_of(CONFIG), **settings_of(CONFIG)}
     assert set(FIRST) <= set(TYPES)
+
+
+@pytest.mark.parametrize(("name", "setting"), [(name, setting) for name, (setting, _) in SETTINGS.items()])
+def test_a_setting_by_its_name_in_sona_is_refused_with_its_name_here(name: str, setting: str) -> None:
+    with pytest.raises(ConfigError, match=f"has no setting '{name}': SONA's is {setting} here"):
+        SonaConfig(**{name: 1})
+    part, _, inner = setting.partition(".")
+    assert setting == "SONA_PG_ISA" or hasattr(getattr(SonaConfig(), part), inner or "__int__")
+
+
+def test_an_unknown_setting_is_refused_with_those_there_are() -> None:
+    with pytest.raises(ConfigError, match="MicroConfig has no setting 'rnak': it has rank, learning_rate, max_norm"):
+        MicroConfig(rnak=2)  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda config: pickle.loads(pickle.dumps(config))])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -26,6 +25,7 @@ from sona_pg.store.admin import check
 from sona_pg.store.admin.check import Fault
 from sona_pg.store.admin.pgbinaries import FOLDERS, find_programs
 from sona_pg.store.connect import driver_arguments, parse_url, translated
+from sona_pg.store.whole_file import whole_file
 from sona_pg.store.worker_sessions import connected_workers
 
 REPLACED = "sona_replaced"  # name of a store that was replaced, until it is dropped
@@ -77,23 +77,20 @@ def dump(url: str, path: Path, progress: Progress = lambda done, total: None) ->
             "missing grants): the dump would be incomplete; dump as the owner of the schema, or a role with BYPASSRLS"
         )
     programs = programs_for(version)
-    beside = path.with_name(path.name + "~")
     try:
-        arguments = [
-            "--format=custom",
-            "--schema=sona",
-            "--no-owner",
-            "--no-privileges",
-            f"--file={beside}",
-            "--verbose",
-        ]
-        _run(programs, "pg_dump", url, arguments, lambda done: progress(min(done, len(tables)), len(tables)))
-        size = _require_whole(programs, beside)
-        os.replace(beside, path)
+        with whole_file(path) as beside:
+            arguments = [
+                "--format=custom",
+                "--schema=sona",
+                "--no-owner",
+                "--no-privileges",
+                f"--file={beside}",
+                "--verbose",
+            ]
+            _run(programs, "pg_dump", url, arguments, lambda done: progress(min(done, len(tables)), len(tables)))
+            size = _require_whole(programs, beside)
     except OSError as exc:
         raise StorageError(f"{path} cannot be written: {exc.strerror or exc}") from exc
-    finally:
-        beside.unlink(missing_ok=True)
     with translated("noting the dump", parse_url(url)), closing(_connected(url)) as raw:
         upkeep_times.note(raw, "dumped")
     return {"file": str(path), "bytes": size, "tables": len(tables), "postgres": version, "pg_dump": programs.major}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -30,6 +29,7 @@ from sona_pg.store.leases import now
 from sona_pg.store.schema import metadata
 from sona_pg.store.schema import spaces as space_rows
 from sona_pg.store.transactions import snapshot, transaction
+from sona_pg.store.whole_file import whole_file
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -88,16 +88,12 @@ def write_archive(engine: Engine, space: Space, path: Path, progress: Progress =
         StorageError: the file cannot be written.
         DatabaseError: Postgres is away or refuses.
     """
-    beside = path.with_name(path.name + "~")
     try:
-        with zipfile.ZipFile(beside, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        with whole_file(path) as beside, zipfile.ZipFile(beside, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
             manifest = _write_tables(engine, space, archive, progress)
             archive.writestr(MANIFEST, json.dumps(manifest, indent=1))
-        os.replace(beside, path)
     except OSError as exc:
         raise StorageError(f"{path} cannot be written: {exc.strerror or exc}") from exc
-    finally:
-        beside.unlink(missing_ok=True)
     return sum(table["rows"] for table in manifest["tables"].values())
 
 

@@ -1,0 +1,125 @@
+"""Files that people ask for: whole, theirs alone, and nothing else on the machine is replaced by them."""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from sona_pg import LoopConfig, SonaConfig, SonaEngine
+from sona_pg.cli.commands import app
+from sona_pg.store.whole_file import whole_file
+
+DIM = 8
+
+
+def put(path: Path, text: str = "new") -> None:
+    with whole_file(path) as beside:
+        beside.write_text(text)
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_a_new_file_is_its_owners_alone_and_an_old_one_keeps_who_may_read_it(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        put(tmp_path / "new")
+        (tmp_path / "old").write_text("old")
+        (tmp_path / "old").chmod(0o640)
+        put(tmp_path / "old")
+    finally:
+        os.umask(before)
+    assert (mode(tmp_path / "new"), mode(tmp_path / "old")) == (0o600, 0o640)
+    assert (tmp_path / "old").read_text() == "new"
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_link_stays_and_the_file_behind_it_is_replaced(tmp_path: Path, is_there: bool) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    target, link = tmp_path / "elsewhere" / "real", tmp_path / "latest"
+    if is_there:
+        target.write_text("old")
+    link.symlink_to(target)
+    put(link)
+    assert link.is_symlink()
+    assert target.read_text() == "new"
+    assert sorted(tmp_path.glob("**/*~")) == []
+
+
+def test_a_block_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "store").write_text("old")
+    with pytest.raises(FileNotFoundError), whole_file(tmp_path / "store") as beside:
+        beside.write_bytes(Path(tmp_path, "missing").read_bytes())
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("store", "old")]
+
+
+def test_what_a_killed_process_left_is_overwritten_and_what_another_one_writes_is_not(tmp_path: Path) -> None:
+    (tmp_path / "store~").write_text("left, and longer than what comes now")
+    with whole_file(tmp_path / "store") as beside:
+        beside.write_text("new")
+        with pytest.raises(BlockingIOError, match="another process is writing it"):
+            put(tmp_path / "store", "other")
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("store", "new")]
+
+
+def test_a_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError, match="name a file in it"):
+        put(tmp_path)
+
+
+@pytest.fixture
+def recorded(database_url: str) -> str:
+    with SonaEngine(DIM, database_url, config=SonaConfig(loops=LoopConfig(automatic=False))) as engine:
+        for row in range(4):
+            x = np.eye(DIM, dtype=np.float32)[row]
+            engine.end_trajectory(engine.begin_trajectory(x, query=f"q{row}"), 0.5)
+        engine.flush()
+        engine.force_learn()
+    return database_url
+
+
+def saved(url: str, path: Path) -> None:
+    with SonaEngine(DIM, url, create=False) as engine:
+        engine.save(path)
+
+
+def called(*arguments: str) -> Callable[[str, Path], None]:
+    def call(url: str, path: Path) -> None:
+        done = CliRunner().invoke(app, [str(path) if part == "FILE" else part for part in (*arguments, "--url", url)])
+        assert done.exit_code == 0, (done.output, done.exception)
+
+    return call
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        pytest.param(saved, id="save"),
+        pytest.param(called("dump", "FILE"), id="dump"),
+        pytest.param(called("space", "archive", "default", "FILE"), id="archive"),
+        pytest.param(called("export", "trajectories", "--output", "FILE"), id="export"),
+    ],
+)
+def test_no_command_replaces_a_pipe_and_none_lets_others_read(
+    recorded: str, tmp_path: Path, write: Callable[[str, Path], None]
+) -> None:
+    pipe, heard = tmp_path / "pipe.jsonl", bytearray()
+    os.mkfifo(pipe)
+    listener = threading.Thread(target=lambda: heard.extend(pipe.read_bytes()))
+    listener.start()
+    write(recorded, pipe)
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    listener.join()
+    file = tmp_path / "file.jsonl"
+    write(recorded, file)
+    assert heard[:4] == file.read_bytes()[:4]
+    assert abs(len(heard) - file.stat().st_size) < 1000  # figures within say when it was written
+    assert mode(file) == 0o600
