@@ -11,7 +11,8 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sona_pg.errors import SonaError
-from sona_pg.service.callers import Callers
+from sona_pg.service.callers import HERE, Callers
+from sona_pg.service.cross_site import refuse_cross_site
 from sona_pg.service.problems import ProblemError, of_error
 from sona_pg.service.request_figures import RequestFigures
 from sona_pg.service.request_spans import current_ids, tell_span
@@ -57,6 +58,8 @@ class Guard:
                 if path not in OPEN and not is_page(path) and scope["method"] != "OPTIONS":
                     client = scope.get("client")
                     caller = await self._callers.identify(headers, client[0] if client else None)
+                    if caller is HERE:
+                        refuse_cross_site(scope["method"], headers, self._options.origins)
                     self._callers.spend(caller)
                     scope["sona.caller"] = caller
                 await self._app(scope, self._bounded(headers, receive), watch)
