@@ -51,7 +51,7 @@ MORE = {
 }
 # Of the time at which they are asked.
 OF_NOW = {"age", "waited", "as_of", "pace", "share_of_day"}
-FADING = {"weight", "strength", "times", "confidence"}
+FADING = {"weight", "strength", "times", "confidence", "usual"}
 FADED = {"neighborhood", "neighbors", "next_patterns"}
 RECORDING = {"mark_batch", "record_feedback", "record_trajectory"}  # numbers of what the call records
 SIZES = "SELECT sum(bytes) FROM sona.store_size WHERE table_name = 'daily_figures'"
