@@ -25,7 +25,7 @@ from sona_pg.errors import DatabaseError
 from sona_pg.service.callers import Caller, Callers
 from sona_pg.service.genai_telemetry import AwaitedTexts
 from sona_pg.service.hosted_spaces import HostedSpaces
-from sona_pg.service.problems import ProblemError, of_validation
+from sona_pg.service.problems import ProblemError, field_problem, of_validation
 from sona_pg.service.request_figures import RequestFigures
 from sona_pg.service.service_options import ServiceOptions
 from sona_pg.service.strayed_figures import StrayedFigures
@@ -133,7 +133,7 @@ class Operation:
         if self.scope is not None:
             caller.require(self.scope)
         query_text: bytes = scope["query_string"]
-        asked = dict(parse_qsl(query_text.decode("latin-1"), keep_blank_values=True)) if query_text else {}
+        asked = _parameters(query_text) if query_text else {}
         space = scope["sona.space"] = self._space(state, caller, asked)
         query = self._query(asked) if self.query is not None else {}
         raw = await request.body() if self.body is not NoBody else b""
@@ -219,6 +219,19 @@ class Operation:
         told = (response.status_code, response.media_type or JSON, bytes(response.body))
         await _noted(keys.answer_request, space_id, key, *told)
         return response
+
+
+def _parameters(query_text: bytes) -> dict[str, str]:
+    """Return the parameters of an address.
+
+    Raises:
+        ProblemError: 422: one has a NUL character, which no text in Postgres can have.
+    """
+    asked = dict(parse_qsl(query_text.decode("latin-1"), keep_blank_values=True))
+    for name, value in asked.items():
+        if "\0" in value:
+            raise field_problem(f"/{name}", f"{name}: has a NUL character, which no text here can have")
+    return asked
 
 
 def require_answering(engine: AsyncSonaEngine) -> AsyncSonaEngine:
