@@ -23,6 +23,14 @@ class DaySums(NamedTuple):
     cost: float  # sum over the costed ones: real costs where they were told, else estimates
 
 
+class DayTraffic(NamedTuple):
+    """How many trajectories began on a day (UTC), and how many of them are rated."""
+
+    day: date
+    trajectories: int
+    rated: int
+
+
 AT_START = 28  # days at the start of a space, and at the end, that are compared
 
 
@@ -200,6 +208,7 @@ class PeriodFigures:
     without_chat: PeriodSums | None  # of the period, without what was asked in the chat; None: nothing was
     since_start: SinceStart | None  # of a period without a beginning
     prices: Sequence[PriceChange]  # that changed in the period, of the routes that cost most; the largest changes first
+    traffic: Sequence[DayTraffic]  # of the days with trajectories, oldest first
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date
 from uuid import UUID
 
 from sona_pg.domain.overview_figures import CandidateMatches
@@ -22,9 +23,9 @@ def found_requests(session: Session, find: str) -> Sequence[StoredTrajectory]:
     return _stored(session, [*ids, *([own] if own is not None and own not in ids else [])])
 
 
-def rated_bad(session: Session, route: str, days: float) -> Sequence[StoredTrajectory]:
+def rated_bad(session: Session, route: str, days: float, until: date | None = None) -> Sequence[StoredTrajectory]:
     """Return the latest trajectories of a route in the last ``days`` that were rated bad, the latest first."""
-    _, first, last = days_of_period(session, days)
+    _, first, last = days_of_period(session, days, until)
     worst = session.config.patterns.failure_quality
     return _stored(session, session.database.overview.rated_bad(session.space, route, first, last, worst, MOST_FOUND))
 

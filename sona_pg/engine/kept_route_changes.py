@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from datetime import date
 from typing import NamedTuple
 
 from sona_pg.domain.level_change import FactsRevision, RouteChange
+from sona_pg.engine.level_changes import days_back
 from sona_pg.engine.session import Session
 from sona_pg.engine.shared_finds import SharedFinds
 from sona_pg.serving.recently_used import RecentlyUsed
@@ -41,18 +43,18 @@ class KeptRouteChanges:
         self._kept: RecentlyUsed[int, _Kept] = RecentlyUsed(KEPT)
         self._finds: SharedFinds[_Kept] = SharedFinds()
 
-    def within(self, session: Session, days: float) -> Sequence[RouteChange]:
+    def within(self, session: Session, days: float, until: date | None = None) -> Sequence[RouteChange]:
         """Return the routes whose own quality changed in the last ``days``, those that changed most ratings first.
 
         Of spaces in which finding them takes long, facts of the last minute may be missing; what an erasure has
         removed is never in them.
         """
-        asked = min(max(round(days), 1), MOST_DAYS)
+        asked = min(days_back(days, until), MOST_DAYS)
         now = session.database.overview.facts_revision(session.space)
         known = self._kept.get(asked)
         if known is None or not known.stands(now):
             known = self._finds.find((asked, now.removed, now.day), lambda: self._find(session, asked))
-        return known.changes
+        return [one for one in known.changes if until is None or one.changed_on <= until]
 
     def _find(self, session: Session, days: int) -> _Kept:
         began = time.monotonic()

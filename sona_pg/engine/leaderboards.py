@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
+from datetime import date
 from typing import NamedTuple
 
 from sona_pg.domain.leaderboard import (
@@ -35,13 +36,18 @@ class Wanted(NamedTuple):
 
 
 def leaderboard(
-    session: Session, days: float, wanted: Wanted, gone: frozenset[str], changes: Sequence[RouteChange]
+    session: Session,
+    days: float,
+    wanted: Wanted,
+    gone: frozenset[str],
+    changes: Sequence[RouteChange],
+    until: date | None = None,
 ) -> Leaderboard:
     """Return routes of the last ``days`` (UTC): those taken most often, best first, or the first of another order.
 
     Their figures are exact, as ``sona.routes_between``; the best is that of ``sona.routes_on_like_questions``.
     """
-    _, first, last = days_of_period(session, days)
+    _, first, last = days_of_period(session, days, until)
     reads, most = session.database.overview, SHOWN if wanted.order is None else ORDERED
     bad = reads.bad_ratings(session.space, first, last, session.config.patterns.failure_quality)
     worst = () if wanted.order is None else heapq.nlargest(ALWAYS, (r for r in bad if bad[r].bad), lambda r: bad[r].bad)

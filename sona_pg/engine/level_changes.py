@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
 
 from sona_pg.domain.change_reasons import reasons
@@ -58,16 +58,23 @@ class ExplainedChange:
     events: Sequence[SpaceEvent]  # of that day and the days beside it
 
 
-def changes(session: Session, days: float) -> list[ToldChange]:
+def changes(session: Session, days: float, until: date | None = None) -> list[ToldChange]:
     """Return the days of the last ``days`` on which quality changed beyond chance, oldest first."""
-    found = session.database.overview.changes(session.space, max(round(days), 1))
-    return [ToldChange(one, sentence(one, one is found[-1])) for one in found]
+    found = session.database.overview.changes(session.space, days_back(days, until))
+    told = [ToldChange(one, sentence(one, one is found[-1])) for one in found]
+    return told if until is None else [one for one in told if one.change.day <= until]
 
 
-def earlier_change(session: Session, days: float) -> ToldChange | None:
+def days_back(days: float, until: date | None) -> int:
+    """Return how many days of today's past hold the ``days`` up to ``until``."""
+    ended = 0 if until is None else max((datetime.now(UTC).date() - until).days, 0)
+    return max(round(days), 1) + ended
+
+
+def earlier_change(session: Session, days: float, until: date | None = None) -> ToldChange | None:
     """Return the latest change of the period before the last ``days``, where these have none themselves."""
-    found = changes(session, 2 * days)
-    within = changes(session, days)
+    found = changes(session, 2 * days, until)
+    within = changes(session, days, until)
     return found[-1] if found and not within else None
 
 
@@ -88,13 +95,13 @@ def ratings_since(session: Session, worse: Sequence[RouteChange]) -> Mapping[UUI
     return {pattern.id: {**unrated, **known.get(pattern.id, {})} for pattern in session.serving.patterns}
 
 
-def explained(session: Session, day: date, days: float) -> ExplainedChange:
+def explained(session: Session, day: date, days: float, until: date | None = None) -> ExplainedChange:
     """Return the change of ``day``, which is one of ``changes``, with its parts.
 
     Raises:
         InvalidValue: quality did not change beyond chance on that day.
     """
-    found = next((one for one in changes(session, days) if one.change.day == day), None)
+    found = next((one for one in changes(session, days, until) if one.change.day == day), None)
     if found is None:
         raise InvalidValue(f"day={day}: no day of the last {round(days)} on which quality changed beyond chance")
     change = found.change

@@ -98,7 +98,8 @@ class RoutesNow(NamedTuple):
 class Overview:
     """Reads an open space for people. Every call may ask the database, whose statements take ten seconds at most.
 
-    Changes of routes may take thirty: they are found once for all who ask.
+    Changes of routes may take thirty: they are found once for all who ask. Periods are the last ``days``, up to now or
+    to the day ``until`` (UTC).
     """
 
     def __init__(self, engine: SonaEngine) -> None:
@@ -113,9 +114,9 @@ class Overview:
         self._dreams: tuple[int, LastDreams | None] | None = None  # with the version at which they were read
         self._strayed: tuple[float, Sequence[StrayedFeedback]] | None = None  # with the time at which it was counted
 
-    def figures(self, days: float = 30.0) -> PeriodFigures:
+    def figures(self, days: float = 30.0, until: date | None = None) -> PeriodFigures:
         """Return quality and spending of the last ``days``, and what they were in as many days before."""
-        return period_figures(self._session(), days, self.not_offered())
+        return period_figures(self._session(), days, self.not_offered(), until)
 
     def cost_unit(self) -> str | None:
         """Return the unit of the space's costs as it is set now; None if the space tells none."""
@@ -126,34 +127,35 @@ class Overview:
         """Return the latest rollbacks, loads, rebuilds and erasures, oldest first."""
         return events(self._session())
 
-    def changes(self, days: float = 30.0) -> list[ToldChange]:
+    def changes(self, days: float = 30.0, until: date | None = None) -> list[ToldChange]:
         """Return the days of the last ``days`` on which quality changed beyond chance, oldest first."""
-        return level_changes.changes(self._session(), days)
+        return level_changes.changes(self._session(), days, until)
 
-    def earlier_change(self, days: float = 30.0) -> ToldChange | None:
+    def earlier_change(self, days: float = 30.0, until: date | None = None) -> ToldChange | None:
         """Return the latest change of the period before the last ``days``, where these have none themselves."""
-        return level_changes.earlier_change(self._session(), days)
+        return level_changes.earlier_change(self._session(), days, until)
 
-    def route_changes(self, days: float = 30.0) -> list[ToldRouteChange]:
+    def route_changes(self, days: float = 30.0, until: date | None = None) -> list[ToldRouteChange]:
         """Return the routes whose own quality changed in the last ``days``, those that changed most ratings first."""
-        return level_changes.told_changes(self._route_changes.within(self._session(), days))
+        return level_changes.told_changes(self._route_changes.within(self._session(), days, until))
 
-    def explained_change(self, day: date, days: float = 30.0) -> ExplainedChange:
+    def explained_change(self, day: date, days: float = 30.0, until: date | None = None) -> ExplainedChange:
         """Return the change of a day with what it came with; see ``level_changes.explained``."""
-        return level_changes.explained(self._session(), day, days)
+        return level_changes.explained(self._session(), day, days, until)
 
-    def quality_over_time(self, days: float = 30.0) -> QualityCurve[QualitySpan]:
+    def quality_over_time(self, days: float = 30.0, until: date | None = None) -> QualityCurve[QualitySpan]:
         """Return the quality within equal spans of time; see ``quality_curves.over_time``."""
-        return quality_curves.over_time(self._session(), days)
+        return quality_curves.over_time(self._session(), days, until)
 
     def quality_by_version(self) -> VersionCurve:
         """Return the quality of what each of the latest versions decided, as ``sona.learning_curve`` has it."""
         return quality_curves.by_version(self._session())
 
-    def leaderboard(self, days: float = 30.0, wanted: Wanted = ANY) -> Leaderboard:
+    def leaderboard(self, days: float = 30.0, wanted: Wanted = ANY, until: date | None = None) -> Leaderboard:
         """Return routes of the last ``days`` with their figures; see ``leaderboards.leaderboard``."""
         session = self._session()
-        return leaderboard(session, days, wanted, self.not_offered(), self._route_changes.within(session, days))
+        changed = self._route_changes.within(session, days, until)
+        return leaderboard(session, days, wanted, self.not_offered(), changed, until)
 
     def not_offered(self) -> frozenset[str]:
         """Return the routes that are no longer offered, as ``sona.routes_not_offered`` has it."""
@@ -207,9 +209,9 @@ class Overview:
         session = self._session()
         return session.database.overview.topic_costs(session.space)
 
-    def topics_in_period(self, days: float = 30.0) -> TopicsInPeriod:
+    def topics_in_period(self, days: float = 30.0, until: date | None = None) -> TopicsInPeriod:
         """Return the quality of the served topics in the last ``days``, and its change against those before."""
-        return topics_in(self._session(), days)
+        return topics_in(self._session(), days, until)
 
     def memory_graph(self, find: str = "") -> PlacedGraph:
         """Return the best-connected part of the served memory graph, on the plane of the patterns.
@@ -237,10 +239,10 @@ class Overview:
         known = ((one.id, one.content.get("text")) for one in self._engine.contents(ids))
         return {id_: text for id_, text in known if isinstance(text, str) and text.strip()}
 
-    def labels(self, days: float = 30.0) -> LabelsInPeriod:
+    def labels(self, days: float = 30.0, until: date | None = None) -> LabelsInPeriod:
         """Return the quality by label in the last ``days``, and the users who gave much of what was rated down."""
         session = self._session()
-        _, first, last = days_of_period(session, days)
+        _, first, last = days_of_period(session, days, until)
         return session.database.overview.labels(session.space, first, last)
 
     def undo_plan(self, version: int) -> UndoPlan:
@@ -279,9 +281,9 @@ class Overview:
         """Return candidates with ``find`` in their id or text, the retired ones as well."""
         return found_candidates(self._session(), find.strip())
 
-    def rated_bad(self, route: str, days: float = 30.0) -> Sequence[StoredTrajectory]:
+    def rated_bad(self, route: str, days: float = 30.0, until: date | None = None) -> Sequence[StoredTrajectory]:
         """Return the latest trajectories of a route in the last ``days`` that were rated bad, the latest first."""
-        return rated_bad(self._session(), route, days)
+        return rated_bad(self._session(), route, days, until)
 
     def said(self, trajectory: UUID) -> Mapping[str, Fact]:
         """Return what each source says of a trajectory now, facts that this process has just recorded included."""

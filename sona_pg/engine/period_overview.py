@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 from sona_pg.domain.ids import EPOCH
 from sona_pg.domain.period_figures import (
     DaySpending,
     DaySums,
+    DayTraffic,
     PeriodFigures,
     PeriodSums,
     QualityChange,
@@ -29,11 +30,16 @@ EVENTS = 40  # of each sort
 WHOLE = 3650.0  # days from which a period has no beginning
 
 
-def end_of_period(session: Session, days: float, now: datetime | None = None) -> datetime:
-    """Return when the last ``days`` end: now, or with the newest trajectory if all are older (an import)."""
-    at = now or datetime.now(UTC)
+def end_of_period(session: Session, days: float, until: date | None = None) -> datetime:
+    """Return when the last ``days`` end: now, or with the newest trajectory if all are older (an import).
+
+    With ``until`` they end with this day (UTC).
+    """
+    at = datetime.now(UTC)
+    if until is not None and until < at.date():
+        return datetime.combine(until, time.max, UTC)
     bounds = session.database.overview.bounds(session.space, EPOCH)
-    return at if bounds is None or bounds.end >= start_of_period(at, days) else bounds.end
+    return at if until is not None or bounds is None or bounds.end >= start_of_period(at, days) else bounds.end
 
 
 def start_of_period(end: datetime, days: float) -> datetime:
@@ -44,9 +50,9 @@ def start_of_period(end: datetime, days: float) -> datetime:
     return max(midnight - timedelta(days=round(days) - 1), EPOCH)
 
 
-def days_of_period(session: Session, days: float, now: datetime | None = None) -> tuple[date, date, date]:
+def days_of_period(session: Session, days: float, until: date | None = None) -> tuple[date, date, date]:
     """Return the first day (UTC) of the period before the last ``days``, and their own first and last one."""
-    end = end_of_period(session, days, now)
+    end = end_of_period(session, days, until)
     last = end.date()
     if days >= WHOLE:
         return EPOCH.date(), EPOCH.date(), last
@@ -54,21 +60,21 @@ def days_of_period(session: Session, days: float, now: datetime | None = None) -
     return first - (last - first) - timedelta(days=1), first, last
 
 
-def topics_in(session: Session, days: float, now: datetime | None = None) -> TopicsInPeriod:
+def topics_in(session: Session, days: float, until: date | None = None) -> TopicsInPeriod:
     """Return the quality of the live version's topics in the last ``days`` (UTC), and its change."""
-    earliest, first, last = days_of_period(session, days, now)
+    earliest, first, last = days_of_period(session, days, until)
     bad = session.config.patterns.failure_quality
     return topics_in_period(
         first, last, session.database.overview.topic_sums(session.space, earliest, first, last, bad)
     )
 
 
-def period_figures(session: Session, days: float, gone: frozenset[str], now: datetime | None = None) -> PeriodFigures:
+def period_figures(session: Session, days: float, gone: frozenset[str], until: date | None = None) -> PeriodFigures:
     """Return quality and spending of the last ``days`` (UTC), and the change of quality against as many before.
 
     Of the routes in ``gone``, which are no longer offered, it tells when they were last taken.
     """
-    earliest, first, last = days_of_period(session, days, now)
+    earliest, first, last = days_of_period(session, days, until)
     whole = days >= WHOLE
     found = session.database.overview.sums(session.space, earliest, last, LISTED_ROUTES)
     recent = [one for one in found.sums if one.day >= first]
@@ -85,6 +91,7 @@ def period_figures(session: Session, days: float, gone: frozenset[str], now: dat
         first, last, now_sums, known, None if known is None else QualityChange.between(known, now_sums), routes,
         _days(recent), found.as_of, found.missing, PeriodSums.of(without(of_space, chat)) if chat else None,
         SinceStart.of(of_space) if whole else None, price_changes(found.sums, first),
+        [DayTraffic(one.day, one.trajectories, one.rated) for one in of_space if one.trajectories],
     )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import date, timedelta
 from itertools import pairwise
 
 from sona_pg.domain.overview_figures import MeanQuality, QualityCurve, QualitySpan, SpanSums, VersionCurve
@@ -20,17 +20,19 @@ SHOWN_VERSIONS = 60
 LEAST_SPAN = timedelta(milliseconds=1)
 
 
-def over_time(session: Session, days: float) -> QualityCurve[QualitySpan]:
+def over_time(session: Session, days: float, until: date | None = None) -> QualityCurve[QualitySpan]:
     """Return the quality within equal spans of time, from the oldest trajectory of the last ``days`` to the newest.
 
-    Where all trajectories are older, these days end with the newest.
+    Where all trajectories are older, these days end with the newest; with ``until`` they end with this day (UTC).
 
     Of very many trajectories each is estimated from a sample: the first ones of each third of the span.
     """
-    bounds = session.database.overview.bounds(session.space, since(session, days))
-    if bounds is None:
+    ends = end_of_period(session, days, until)
+    bounds = session.database.overview.bounds(session.space, start_of_period(ends, days))
+    if bounds is None or (until is not None and bounds.start > ends):
         return QualityCurve([], False)
-    spans = cut(TimeSpan(bounds.start, max(bounds.end, bounds.start) + LEAST_SPAN), SPANS)
+    newest = max(bounds.end, bounds.start) + LEAST_SPAN
+    spans = cut(TimeSpan(bounds.start, newest if until is None else min(newest, ends)), SPANS)
     sums, sampled = _summed(session, spans)
     return QualityCurve(list(_joined(spans, sums)), sampled)
 
@@ -38,11 +40,6 @@ def over_time(session: Session, days: float) -> QualityCurve[QualitySpan]:
 def by_version(session: Session) -> VersionCurve:
     """Return the quality of what each of the latest versions decided, as ``sona.learning_curve`` has it."""
     return session.database.overview.version_curve(session.space, SHOWN_VERSIONS)
-
-
-def since(session: Session, days: float) -> datetime:
-    """Return when the last ``days`` of a space begin."""
-    return start_of_period(end_of_period(session, days), days)
 
 
 def cut(span: TimeSpan, count: int) -> list[TimeSpan]:

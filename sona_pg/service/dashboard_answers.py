@@ -199,6 +199,14 @@ class SpendingDay(BaseModel):
     routes: dict[str, float]
 
 
+class TrafficDay(BaseModel):
+    """Trajectories of a day."""
+
+    day: date
+    trajectories: int
+    rated: int
+
+
 class FiguresAnswer(BaseModel):
     """Quality and spending of a period of whole days (UTC), exact but for days that are not summed yet."""
 
@@ -209,6 +217,7 @@ class FiguresAnswer(BaseModel):
     change: ChangeAnswer | None = None
     routes: list[SpendingRow]  # the 12 that cost most
     days: list[SpendingDay]  # with spending, oldest first
+    traffic: list[TrafficDay]  # days with trajectories, oldest first
     as_of: datetime | None = None  # null: now
     missing_days: int  # not summed yet, left out
     without_chat: PeriodAnswer | None = None  # the period without what was asked in the chat; null: nothing was

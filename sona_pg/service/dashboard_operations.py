@@ -55,9 +55,10 @@ R = TypeVar("R")
 
 
 class DaysQuery(BaseModel):
-    """How far back to look."""
+    """How far back to look, from now or from the end of a day (UTC)."""
 
     days: Annotated[float, Field(gt=0, le=3650)] = 30.0
+    until: Annotated[date, Field(ge=date(1970, 1, 1))] | None = None  # the last day
 
 
 class RoutesQuery(DaysQuery):
@@ -130,7 +131,7 @@ class FactsBody(Asked):
 @operations.add("GET", "/v1/dashboard/quality", scope="read", query=DaysQuery, answer=QualityAnswer)
 async def quality(call: Call[Any]) -> Any:
     """Return the quality over time; of more than 100,000 trajectories it is estimated from a sample."""
-    found = await _overview(call, lambda known: known.quality_over_time(call.query["days"]))
+    found = await _overview(call, lambda known: known.quality_over_time(*_period(call)))
     points = [{"start": one.start, "end": one.end, **one.mean._asdict()} for one in found.points]
     return {"points": points, "sampled": found.sampled}
 
@@ -142,10 +143,10 @@ async def quality_changes(call: Call[Any]) -> Any:
     Where there is none, the latest one of as many days before them. ``routes``: since when the quality of single ones
     is another, and not as that of the others.
     """
-    found = await _overview(call, lambda known: known.changes(call.query["days"]))
-    earlier = await _overview(call, lambda known: known.earlier_change(call.query["days"])) if not found else None
+    found = await _overview(call, lambda known: known.changes(*_period(call)))
+    earlier = await _overview(call, lambda known: known.earlier_change(*_period(call))) if not found else None
     told = [{**one.change._asdict(), "sentence": one.sentence} for one in (*found, *([earlier] if earlier else []))]
-    routes = await _overview(call, lambda known: known.route_changes(call.query["days"]))
+    routes = await _overview(call, lambda known: known.route_changes(*_period(call)))
     return {
         "changes": told[: len(found)], "earlier": told[0] if earlier else None,
         "routes": [{**one.change._asdict(), "sentence": one.sentence} for one in routes],
@@ -155,8 +156,8 @@ async def quality_changes(call: Call[Any]) -> Any:
 @operations.add("GET", "/v1/dashboard/change", scope="read", query=ChangeQuery, answer=ChangeReasonsAnswer)
 async def change_reasons(call: Call[Any]) -> Any:
     """Return one of these changes with what it came with: routes, topics, labels, users, versions and events."""
-    day, days = call.query["day"], call.query["days"]
-    found = await _overview(call, lambda known: known.explained_change(day, days))
+    day = call.query["day"]
+    found = await _overview(call, lambda known: known.explained_change(day, *_period(call)))
     names = ("sentence", "reasons", "named", "parts", "events")
     return found.change._asdict() | {name: getattr(found, name) for name in names}
 
@@ -177,7 +178,7 @@ async def period_figures(call: Call[Any]) -> Any:
 
     Where all trajectories are older, as after an import, the period ends with the newest.
     """
-    found = await _overview(call, lambda known: known.figures(call.query["days"]))
+    found = await _overview(call, lambda known: known.figures(*_period(call)))
     names = ("first_day", "last_day", "routes", "days", "as_of", "missing_days")
     sums = {
         name: None if (one := getattr(found, name)) is None else one._asdict()
@@ -188,9 +189,9 @@ async def period_figures(call: Call[Any]) -> Any:
         "days": ends.days, "first": ends.first._asdict(), "last": ends.last._asdict(),
         "change": ends.change and ends.change._asdict(),
     }  # fmt: skip
-    prices = {"prices": [one._asdict() for one in found.prices]}
+    lists = {name: [one._asdict() for one in getattr(found, name)] for name in ("prices", "traffic")}
     return (
-        {name: getattr(found, name) for name in names} | sums | {"since_start": told} | prices | await _cost_unit(call)
+        {name: getattr(found, name) for name in names} | sums | {"since_start": told} | lists | await _cost_unit(call)
     )
 
 
@@ -203,8 +204,9 @@ async def route_leaderboard(call: Call[Any]) -> Any:
     without it last; of more than 50,000 routes, of those taken most often and those rated bad. ``changed``: as in
     ``sona.route_changes``.
     """
-    days, wanted = call.query["days"], Wanted(*(call.query[name] for name in ("find", "order", "descending")))
-    found = await _overview(call, lambda known: known.leaderboard(days, wanted))
+    days, until = _period(call)
+    wanted = Wanted(*(call.query[name] for name in ("find", "order", "descending")))
+    found = await _overview(call, lambda known: known.leaderboard(days, wanted, until))
     return found._asdict() | await _cost_unit(call)
 
 
@@ -228,7 +230,7 @@ async def topics_in_period(call: Call[Any]) -> Any:
 
     Each rating counts for the topic nearest to its question; of very many, those of a sample.
     """
-    found = await _overview(call, lambda known: known.topics_in_period(call.query["days"]))
+    found = await _overview(call, lambda known: known.topics_in_period(*_period(call)))
     topics = [
         {
             "pattern": one.pattern, "bad": one.bad, "change": one.change and one.change._asdict(),
@@ -246,7 +248,7 @@ async def quality_by_label(call: Call[Any]) -> Any:
 
     As in SQL `sona.quality_by_label`.
     """
-    found = await _overview(call, lambda known: known.labels(call.query["days"]))
+    found = await _overview(call, lambda known: known.labels(*_period(call)))
     rows = {name: [one._asdict() for one in getattr(found, name)] for name in ("labels", "heavy_users")}
     return {"first_day": found.first_day, "last_day": found.last_day} | rows
 
@@ -293,7 +295,7 @@ async def rated_bad(call: Call[Any]) -> Any:
 
     Of very many requests the newest are looked at.
     """
-    found = await _overview(call, lambda known: known.rated_bad(call.query["route"], call.query["days"]))
+    found = await _overview(call, lambda known: known.rated_bad(call.query["route"], *_period(call)))
     return {"requests": [_request(one) for one in found]} | await _cost_unit(call)
 
 
@@ -334,6 +336,10 @@ def _request(stored: StoredTrajectory) -> dict[str, Any]:
             for fact in stored.facts
         ],
     }  # fmt: skip
+
+
+def _period(call: Call[Any]) -> tuple[float, date | None]:
+    return call.query["days"], call.query["until"]
 
 
 async def _cost_unit(call: Call[Any]) -> dict[str, Any]:

@@ -142,10 +142,11 @@ function unknown(refused) {
 }
 
 // Estimates for the days of `figures`, which are those of the whole page.
-export async function otherBudgets(figures, days) {
+export async function otherBudgets(figures, { days, until }) {
   try {
     const found = await post("v1/evaluate", { since: `${figures.first_day}T00:00:00Z`, budget_shares: SHARES, limit: NEWEST });
-    return found.estimates.length ? shown(found, figures, days) : [h("p", { class: "quiet" }, unknown(found.refused))];
+    const later = until && h("p", { class: "note" }, "Choices that were made since the last day of the period count here as well.");
+    return [...(found.estimates.length ? shown(found, figures, days) : [h("p", { class: "quiet" }, unknown(found.refused))]), ...(later ? [later] : [])];
   } catch (error) {
     return [problem(error)];
   }

@@ -93,6 +93,10 @@ export function toneLegend() {
     h("li", {}, "area: number of requests"));
 }
 
+// What each colour of a chart stands for: names with their styles.
+export const legend = (styles) => h("ul", { class: "legend" }, styles.map(([name, style]) => h("li", {},
+  s("svg", { width: 14, height: 12, viewBox: "0 0 14 12", "aria-hidden": "true" }, s("rect", { class: style, width: 14, height: 12 })), name)));
+
 // Whisker of a route: its mean and 95 % interval on a scale from 0 to 1.
 export function whisker(row) {
   const x = linear([0, 1], [6, 154]);

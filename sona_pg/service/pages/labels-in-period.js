@@ -4,7 +4,7 @@ import { get } from "./api.js";
 import { intervalColumn } from "./columns.js";
 import { h, panel, problem, table } from "./elements.js";
 import { count, fine, several, share } from "./format.js";
-import { chosenDays, daysOf } from "./range.js";
+import { chosenPeriod, daysOf } from "./range.js";
 import { term } from "./terms.js";
 
 const LEADING = 12; // rows that are shown at once
@@ -34,7 +34,6 @@ function drawn(found) {
 
 export function labelsPanel() {
   const place = h("div", { class: "flow" }, h("p", { class: "quiet" }, "…"));
-  const days = chosenDays();
-  get("v1/dashboard/labels", { days }).then((found) => place.replaceChildren(...drawn(found)), (error) => place.replaceChildren(problem(error)));
+  get("v1/dashboard/labels", chosenPeriod()).then((found) => place.replaceChildren(...drawn(found)), (error) => place.replaceChildren(problem(error)));
   return panel("By market, customer and other labels", place);
 }

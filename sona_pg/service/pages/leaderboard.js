@@ -7,7 +7,7 @@ import { h, problem } from "./elements.js";
 import { whoAsks } from "./feedback.js";
 import { cost, costsIn, count, datesOf, offered, several, share } from "./format.js";
 import { fairQuality, likeQuality, plainQuality } from "./money.js";
-import { chosenDays } from "./range.js";
+import { chosenPeriod } from "./range.js";
 import { requestLine } from "./request-finder.js";
 import { sortableTable } from "./sortable-table.js";
 
@@ -76,9 +76,8 @@ export function leaderboard(found, when, onBad, order, onOrder) {
 
 // Fills `place` with the requests of the period for which a route was rated bad.
 export async function ratedBad(place, route) {
-  const days = chosenDays();
   try {
-    const [{ requests, cost_unit }, caller] = await Promise.all([get("v1/dashboard/rated-bad", { route, days }), whoAsks()]);
+    const [{ requests, cost_unit }, caller] = await Promise.all([get("v1/dashboard/rated-bad", { route, ...chosenPeriod() }), whoAsks()]);
     costsIn(cost_unit);
     const title = h("h3", { tabindex: "-1" }, `Rated bad of late: ${route}`);
     place.replaceChildren(title, requests.length ? h("ul", { class: "facts" }, requests.map((one) => requestLine(one, caller)))

@@ -1,17 +1,17 @@
 // Money: what was spent on which route and when, quality for money, and the budget.
 
 import { get, post } from "./api.js";
-import { chart, frame, QUALITY } from "./charts.js";
+import { chart, frame, legend, QUALITY } from "./charts.js";
 import { costColumn } from "./columns.js";
 import { asTable, h, problem, rounded, s, table } from "./elements.js";
 import { ago, cost, count, datesOf, inUnit, number, precise, several, share } from "./format.js";
 import { placeLabels, shortened } from "./labels.js";
 import { daysOf } from "./range.js";
+import { stretches } from "./stretches.js";
 import { term } from "./terms.js";
 
 const SERIES = 5; // routes with a colour of their own
 const REST = `f${SERIES}`; // the colour of all others together
-const DAY = 86400000;
 const UNIT = "Costs are in the unit in which they are recorded; sona-pg space set … costs.unit=USD names it.";
 
 const nameOf = (route) => route ?? "without a route";
@@ -58,14 +58,11 @@ export function totals(figures) {
 // Spending by day, or by week or month where a period has many days.
 export function byDay(figures) {
   if (!figures.days.length) return [h("p", { class: "quiet" }, "No spending in this period.")];
-  const [first, last] = [Date.parse(figures.first_day), Date.parse(figures.last_day) + DAY];
-  const span = (last - first) / DAY;
-  const each = span > 400 ? 30 : span > 92 ? 7 : 1;
-  const step = each * DAY;
+  const { first, last, step, unit, column, from: fromOf } = stretches(figures);
   const routes = figures.routes.filter((row) => row.costed).slice(0, SERIES).map((row) => row.route ?? "");
   const bars = new Map();
   for (const day of figures.days) {
-    const from = first + Math.floor((Date.parse(day.day) - first) / step) * step;
+    const from = fromOf(day.day);
     const bar = bars.get(from) ?? { from, cost: 0, costed: 0, routes: new Map() };
     bar.cost += day.cost;
     bar.costed += day.costed;
@@ -74,7 +71,6 @@ export function byDay(figures) {
   }
   const known = [...bars.values()].sort((a, b) => a.from - b.from);
   const most = Math.max(...known.map((bar) => bar.cost)) * 1.05 || 1;
-  const unit = { 1: "day", 7: "week", 30: "30 days" }[each];
   const on = (bar) => onDay(bar.from);
   const parts = (bar) => {
     const named = routes.map((route, place) => ({ route, cost: bar.routes.get(route) ?? 0, style: `f${place}` }));
@@ -96,13 +92,12 @@ export function byDay(figures) {
     })];
   });
   const others = known.some((bar) => parts(bar).some((part) => part.style === REST));
-  const legend = [...routes.map((route, place) => [nameOf(route || null), `f${place}`]), ...(others ? [["others", REST]] : [])];
+  const colours = [...routes.map((route, place) => [nameOf(route || null), `f${place}`]), ...(others ? [["others", REST]] : [])];
   return [
     h("figure", {}, figure),
-    h("ul", { class: "legend" }, legend.map(([name, style]) => h("li", {},
-      s("svg", { width: 14, height: 12, viewBox: "0 0 14 12", "aria-hidden": "true" }, s("rect", { class: style, width: 14, height: 12 })), name))),
+    legend(colours),
     asTable(`Spending by ${unit}`, [
-      { name: `${each === 1 ? "Day" : "From"} (UTC)`, heads: true, kind: "when", of: on },
+      { name: column, heads: true, kind: "when", of: on },
       { ...costColumn((bar) => bar.cost), name: "Spent" },
       { name: "Requests with a cost", kind: "number", of: (bar) => count(bar.costed) },
       ...routes.map((route) => ({ ...costColumn((bar) => bar.routes.get(route)), name: nameOf(route || null) })),

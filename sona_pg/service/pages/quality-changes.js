@@ -39,13 +39,13 @@ function explained(found) {
   ].filter(Boolean);
 }
 
-function entry(change, isOpen, days) {
+function entry(change, isOpen, period) {
   const place = h("div", { class: "flow", "aria-live": "polite" });
   const load = async () => {
     button.remove();
     place.replaceChildren(h("p", { class: "quiet" }, "…"));
     try {
-      place.replaceChildren(...explained(await get("v1/dashboard/change", { day: change.day, days })));
+      place.replaceChildren(...explained(await get("v1/dashboard/change", { day: change.day, ...period })));
     } catch (error) {
       place.replaceChildren(problem(error));
     }
@@ -61,20 +61,20 @@ const ofRoutes = (routes) => (routes.length === 0 ? [] : [
   h("ul", {}, routes.map((one) => h("li", {}, `${one.after_quality < one.before_quality ? "▼" : "▲"} ${one.sentence}`))),
 ]);
 
-function ofAll(changes, earlier, days) {
+function ofAll(changes, earlier, period) {
   if (!changes.length && earlier) {
     return [
       h("p", {}, "No day of this period on which quality changed beyond chance. The period before it had one, so quality may differ from then by it:"),
-      h("ul", { class: "changes" }, entry(earlier, true, 2 * days)),
+      h("ul", { class: "changes" }, entry(earlier, true, { ...period, days: 2 * period.days })),
     ];
   }
   if (!changes.length) return [h("p", { class: "quiet" }, "No day of this period on which quality changed beyond chance.")];
   const newest = changes.toReversed();
   return [
-    h("ul", { class: "changes" }, newest.map((change, place) => entry(change, place === 0, days))),
+    h("ul", { class: "changes" }, newest.map((change, place) => entry(change, place === 0, period))),
     h("p", { class: "note" }, "Days (UTC) on which the mean changed by more than chance explains, though each day was looked at ", help("change"), ". Answers, topics, labels and users show the same ratings from several sides: their points overlap."),
   ];
 }
 
-// Of the last `days` that were asked for: by the time of the answer others may be chosen.
-export const changeList = ({ changes, earlier, routes }, days) => [...ofAll(changes, earlier, days), ...ofRoutes(routes)];
+// Of the `period` that was asked for: by the time of the answer others may be chosen.
+export const changeList = ({ changes, earlier, routes }, period) => [...ofAll(changes, earlier, period), ...ofRoutes(routes)];

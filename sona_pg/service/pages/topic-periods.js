@@ -5,7 +5,7 @@ import { intervalColumn, joined } from "./columns.js";
 import { h, problem, table } from "./elements.js";
 import { count, range, several, share } from "./format.js";
 import { change } from "./quality-charts.js";
-import { chosenDays, daysOf } from "./range.js";
+import { chosenPeriod, daysOf, isChosen } from "./range.js";
 import { term } from "./terms.js";
 
 const LEADING = 12; // rows that are shown at once
@@ -47,11 +47,11 @@ function drawn(found, topicOf, onChoose) {
 
 // Fills `place` with the topics of the period; they are told to `onRead` by their ids, with the days.
 export async function fillPeriod(place, topicOf, onChoose, onRead) {
-  const days = chosenDays();
+  const asked = chosenPeriod();
   try {
-    const found = await get("v1/dashboard/topics", { days });
-    if (days !== chosenDays()) return;
-    onRead(new Map(found.topics.map((one) => [one.pattern, one])), days);
+    const found = await get("v1/dashboard/topics", asked);
+    if (!isChosen(asked)) return;
+    onRead(new Map(found.topics.map((one) => [one.pattern, one])), asked.days);
     place.replaceChildren(...drawn(found, topicOf, onChoose));
   } catch (error) {
     place.replaceChildren(problem(error));

@@ -7,9 +7,10 @@ import { latestFeedback } from "./latest-feedback.js";
 import { labelsPanel } from "./labels-in-period.js";
 import { changeList } from "./quality-changes.js";
 import { byVersion, change, overTime } from "./quality-charts.js";
-import { chosenDays, daysOf, nameOf, rangeChoice } from "./range.js";
+import { chosenPeriod, daysOf, isChosen, nameOf, rangeChoice } from "./range.js";
 import { finder } from "./request-finder.js";
 import { term } from "./terms.js";
+import { traffic } from "./traffic.js";
 
 const ABOUT = "A request is one question with what answered it. The ratings, corrections and costs that come back are its feedback. "
   + "Learning turns both into the next version, by which every server then answers.";
@@ -27,21 +28,21 @@ function ofChat({ now, without_chat: others }) {
   return others.quality === null ? "All of it was rated in the chat." : `${several(chat, "rating")} of it in the chat; ${fine(others.quality)} without.`;
 }
 
-function qualityTile(figures, days) {
+function qualityTile(figures, asked) {
   if (!figures) return tile("Quality", "…", "being counted", "quality");
-  const name = `Quality, ${nameOf(days, figures)}`;
+  const name = `Quality, ${nameOf(asked, figures)}`;
   const missing = figures.missing_days ? ` ${several(figures.missing_days, "day is", "days are")} not counted yet.` : "";
   const { quality, rated } = figures.now;
   if (quality === null && missing) return tile(name, "…", `${missing.trim()} The maintainer of the store counts them within minutes.`, "quality");
   if (quality === null) return tile(name, "–", `nothing is rated, ${daysOf(figures)}.${missing}`, "quality");
   const told = ofChat(figures);
-  return tile(name, fine(quality), [`mean of ${several(rated, "rating")}, ${daysOf(figures)}.${missing}`, h("br"), change(figures, days), told && h("br"), told], "quality");
+  return tile(name, fine(quality), [`mean of ${several(rated, "rating")}, ${daysOf(figures)}.${missing}`, h("br"), change(figures, asked.days), told && h("br"), told], "quality");
 }
 
-function tiles(stats, figures, days) {
+function tiles(stats, figures, asked) {
   const totals = stats.totals ?? {};
   return h("dl", { class: "tiles" },
-    qualityTile(figures, days),
+    qualityTile(figures, asked),
     tile("Version", count(stats.version), `${duration(stats.version_age_seconds)} old, ${several(stats.patterns, "topic")}`, "version"),
     tile("Requests", shortly(totals.trajectories), "recorded so far, all servers", "trajectory"),
     tile("Feedback", shortly(totals.feedback), "told after the answer; other ratings came with it", "feedback"),
@@ -62,6 +63,7 @@ export function overview() {
   const figures = h("div", {}, uncounted());
   const curves = h("div", { class: "pair" });
   const reasons = h("div", {});
+  const requests = h("div", { class: "flow" }, h("p", { class: "quiet" }, "…"));
   const labels = h("div", {});
   const empty = h("p", { class: "hidden" }, "Nothing is recorded in this space yet. ", h("a", { href: "demo" }, "Begin in the chat"),
     ", choose another space above, or have a server record.");
@@ -73,27 +75,28 @@ export function overview() {
     const stats = await get("v1/stats");
     title.textContent = `How ${stats.space} is doing`;
     empty.classList.toggle("hidden", (stats.totals?.trajectories ?? 0) > 0);
-    figures.replaceChildren(tiles(stats, period, chosenDays()));
+    figures.replaceChildren(tiles(stats, period, chosenPeriod()));
     const pause = readAt + PAUSE - Date.now();
     if (pause > 0) timer ??= setTimeout(() => fillFigures().catch(() => {}), pause);
     else {
       clearTimeout(timer);
       [timer, readAt] = [null, Date.now()];
-      const days = chosenDays();
-      const found = await get("v1/dashboard/figures", { days });
-      if (days !== chosenDays()) return;
+      const asked = chosenPeriod();
+      const found = await get("v1/dashboard/figures", asked);
+      if (!isChosen(asked)) return;
       period = found;
-      figures.replaceChildren(tiles(stats, period, days));
+      figures.replaceChildren(tiles(stats, period, asked));
+      requests.replaceChildren(...traffic(period));
     }
   }
   function fillCurves() {
     const learning = get("v1/dashboard/learning");
-    const days = chosenDays();
-    const changes = get("v1/dashboard/changes", { days });
+    const asked = chosenPeriod();
+    const changes = get("v1/dashboard/changes", asked);
     labels.replaceChildren(labelsPanel());
-    reasons.replaceChildren(filledLater("When it changed, and with what", changes, (found) => changeList(found, days)));
+    reasons.replaceChildren(filledLater("When it changed, and with what", changes, (found) => changeList(found, asked)));
     curves.replaceChildren(
-      filledLater("Quality over time", Promise.all([get("v1/dashboard/quality", { days }), learning, changes]),
+      filledLater("Quality over time", Promise.all([get("v1/dashboard/quality", asked), learning, changes]),
         ([quality, known, found]) => overTime(quality, known.events, found.changes)),
       filledLater("Quality by version", learning, byVersion));
     [period, readAt] = [null, 0];
@@ -104,7 +107,7 @@ export function overview() {
     async content() {
       fill(); // a large store is counted for a second: not waited for
       await facts.fill();
-      return [title, h("p", { class: "note" }, ABOUT), empty, rangeChoice(fill), figures, curves, reasons, labels, panel("Latest feedback", facts.place), finder()];
+      return [title, h("p", { class: "note" }, ABOUT), empty, rangeChoice(fill), figures, curves, panel("Requests over time", requests), reasons, labels, panel("Latest feedback", facts.place), finder()];
     },
     onVersion: fill,
     onRecorded: () => Promise.all([facts.fill(), fillFigures()]),

@@ -7,7 +7,7 @@ import { h, panel, problem } from "./elements.js";
 import { costsIn } from "./format.js";
 import { leaderboard, ratedBad, withoutFigures } from "./leaderboard.js";
 import { budget, byDay, qualityForMoney, readBudget, totals } from "./money.js";
-import { chosenDays, daysOf, rangeChoice } from "./range.js";
+import { chosenPeriod, daysOf, isChosen, rangeChoice } from "./range.js";
 
 export function routes() {
   const spending = h("div", { class: "flow" });
@@ -20,21 +20,21 @@ export function routes() {
   const name = h("input", { id: "find-route", type: "search", maxlength: "200", autocomplete: "off" });
 
   async function estimate(figures) {
-    const days = chosenDays();
+    const asked = chosenPeriod();
     if (!figures) return;
     others.replaceChildren(h("p", { class: "quiet", role: "status" }, "Estimating from the log …"));
-    const found = await otherBudgets(figures, days);
-    if (days === chosenDays()) others.replaceChildren(...found);
+    const found = await otherBudgets(figures, asked);
+    if (isChosen(asked)) others.replaceChildren(...found);
   }
   async function fill() {
-    const days = chosenDays();
+    const asked = chosenPeriod();
     const find = name.value.trim();
     const { name: by, isDown } = order;
     const [figures, found, whole] = await Promise.all([
-      get("v1/dashboard/figures", { days }), get("v1/dashboard/routes", { days, find, ...(by ? { order: by, descending: isDown } : {}) }),
-      find || by ? get("v1/dashboard/routes", { days }) : null,
+      get("v1/dashboard/figures", asked), get("v1/dashboard/routes", { ...asked, find, ...(by ? { order: by, descending: isDown } : {}) }),
+      find || by ? get("v1/dashboard/routes", asked) : null,
     ]);
-    if (days !== chosenDays() || find !== name.value.trim() || by !== order.name || isDown !== order.isDown) return null;
+    if (!isChosen(asked) || find !== name.value.trim() || by !== order.name || isDown !== order.isDown) return null;
     costsIn(figures.cost_unit);
     spending.replaceChildren(...totals(figures));
     trend.replaceChildren(...byDay(figures));

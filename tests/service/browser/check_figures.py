@@ -247,3 +247,27 @@ def test_whoever_may_goes_back_to_a_version_and_is_told_before_what_it_undoes(wa
     page.get_by_role("button", name="Go back to version 1 …").click()
     page.click("dialog[open] >> button:has-text('Go back to version 1')")
     page.wait_for_selector("td:has-text('a rollback')")
+
+
+def test_own_dates_are_a_period_kept_in_the_address(watched: Watched, site: Site) -> None:
+    page, today = watched.page, datetime.now(UTC).date()
+    page.goto(f"{site.url}/?space=recent")
+    first_tile(page)
+    page.select_option("main select", "own")
+    page.fill("input[aria-label='Last day (UTC)']", str(today - timedelta(days=20)))
+    page.fill("input[aria-label='First day (UTC)']", str(today - timedelta(days=24)))
+    page.wait_for_selector("dd:has-text('mean of 40 ratings')")
+    assert f"from={today - timedelta(days=24)}&to={today - timedelta(days=20)}" in page.url
+    assert "days=" not in page.url
+    requests = page.locator("section", has=page.locator("h2", has_text="Requests over time"))
+    assert "8 requests" in requests.inner_text()
+    requests.locator("summary").click()
+    assert requests.locator("tbody tr").count() == 5
+    page.reload()
+    page.wait_for_selector("dd:has-text('mean of 40 ratings')")
+    watched.require_readable("own-dates")
+    page.click("#views a[href='#routes']")
+    page.wait_for_selector("text=Spending over time")
+    assert page.locator("main select").first.input_value() == "own"
+    page.fill("input[aria-label='First day (UTC)']", str(today))
+    page.wait_for_selector("text=a last one that is not before it")
