@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -55,3 +56,9 @@ def test_the_package_needs_no_other_and_has_the_release_of_sona_pg():
         named = re.findall(r'from "([^"]+)"', source.read_text(encoding="utf-8"))
         assert all(name.startswith(("./", "node:")) for name in named), source
         assert source.name == "file-storage.js" or not any(name.startswith("node:") for name in named), source
+
+
+def test_the_package_has_the_text_of_its_licence():
+    told = json.loads((CLIENT / "package.json").read_text(encoding="utf-8"))
+    assert "LICENSE" in told["files"]
+    assert (CLIENT / "LICENSE").read_text(encoding="utf-8") == (ROOT / "LICENSE").read_text(encoding="utf-8")
