@@ -54,8 +54,9 @@ export function memoryStorage() {
   };
 }
 
-/** Storage in a browser's localStorage, under keys that begin with `name`: all tabs of an origin share it. */
-export function browserStorage(name = "sona-pg queue", storage = globalThis.localStorage) {
+/** Storage in a browser's localStorage, under keys that begin with `name`: all tabs of an origin share it. Where the browser forbids
+ *  site data it keeps nothing, as one that is full: queues warn once and count `unstored`. */
+export function browserStorage(name = "sona-pg queue", storage = localStorageIfAllowed()) {
   const adapters = `${name} adapters`; // no key of an entry
   const before = connectionOf(storage.getItem(adapters)); // it wrote the entries of 0.1.0's first builds, which name none
   const kept = {
@@ -72,13 +73,24 @@ export function browserStorage(name = "sona-pg queue", storage = globalThis.loca
   return { ...kept, open: (of, heard) => new TabStore({ name, storage, of, heard, write, old: before === null || before === of }) };
 }
 
+const NO_ROOM = ["QuotaExceededError", "SecurityError"]; // storage is full, or the browser forbids it
+
 function fits(call) {
   try {
     call();
     return true;
   } catch (error) {
-    if (error.name !== "QuotaExceededError") throw error;
+    if (!NO_ROOM.includes(error.name)) throw error;
     return false;
+  }
+}
+
+function localStorageIfAllowed() {
+  try {
+    return globalThis.localStorage;
+  } catch (error) {
+    if (error.name !== "SecurityError") throw error;
+    return { getItem: () => null, removeItem() {}, setItem() { throw error; } };
   }
 }
 

@@ -159,6 +159,23 @@ test("a full storage stops nobody: the entry waits in memory, is sent, and the l
   queue.close();
 });
 
+test("a browser that forbids site data stops nobody: entries wait in memory, are sent, and the loss is told once", async (t) => {
+  const warned = t.mock.method(console, "warn", () => {});
+  const before = Object.getOwnPropertyDescriptor(globalThis, "localStorage");
+  const denied = Object.assign(new Error("Access is denied for this document"), { name: "SecurityError" });
+  Object.defineProperty(globalThis, "localStorage", { configurable: true, get() { throw denied; } });
+  t.after(() => (before ? Object.defineProperty(globalThis, "localStorage", before) : delete globalThis.localStorage));
+  const storage = browserStorage();
+  storage.saveAdapters("new");
+  assert.equal(storage.loadAdapters(), null);
+  const queue = opened(storage, { fetch: answer });
+  tell(queue, 2);
+  assert.deepEqual([queue.length, queue.unstored], [2, 2]);
+  assert.deepEqual(warned.mock.calls.map(({ arguments: [text] }) => /wait in memory only.*Access is denied/.test(text)), [true]);
+  assert.equal(await queue.flush(), 0);
+  queue.close();
+});
+
 test("a page whose storage is full keeps no adapters", () => {
   const kept = new Map([["q adapters", JSON.stringify({ of: "" })]]);
   const full = pageStorage(kept);
