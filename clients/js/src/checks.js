@@ -18,10 +18,16 @@ export function embedding(values, dim) {
   return floats;
 }
 
+/** Return the error for what is no vector of `dim` numbers. */
+export function noVector(values, name, dim) {
+  if (values === null || typeof values !== "object" || !("length" in values)) return new TypeError(`${name} is ${shown(values)}: expected an array of numbers`);
+  return new RangeError(`${name}: expected ${dim} numbers, found ${values.length}`);
+}
+
 /** Return a copy as float32, of `dim` numbers if it is given; throws unless all are finite and in the range of half precision. */
 export function vector(values, name, dim) {
   if (!(ArrayBuffer.isView(values) && "length" in values) && !Array.isArray(values)) throw new TypeError(`${name} is ${shown(values)}: expected an array of numbers`);
-  if (dim !== undefined && values.length !== dim) throw new RangeError(`${name}: expected ${dim} numbers, found ${values.length}`);
+  if (dim !== undefined && values.length !== dim) throw noVector(values, name, dim);
   if (values.length > MAX_VECTOR) throw new RangeError(`${name} has ${values.length} numbers: expected at most ${MAX_VECTOR}`);
   const floats = Float32Array.from(values);
   const wrong = floats.findIndex((value) => !(Math.abs(value) <= MAX_HALF));
@@ -89,7 +95,9 @@ function text(value, name, least, most) {
   return value;
 }
 
-function shown(value) {
+/** Return a value as a message shows it: short, whatever it is. */
+export function shown(value) {
   if (typeof value === "string") return JSON.stringify(value.slice(0, 40));
+  if (Array.isArray(value) || ArrayBuffer.isView(value)) return "an array";
   return value !== null && typeof value === "object" ? "an object" : String(value);
 }

@@ -1,5 +1,6 @@
 // SonaClient: every call of /v1, one method each.
 
+import { shown } from "./checks.js";
 import { ServiceClock } from "./clock.js";
 import { answerOf, refusalOf, ServiceError } from "./service-error.js";
 import { encoded } from "./vectors.js";
@@ -79,9 +80,16 @@ function hintOf(url) {
   return ` (if it runs, it may refuse pages of ${page}: start it with sona-pg serve --origin ${page})`;
 }
 
+// Without the check "127.0.0.1:8700" fails as "Invalid URL", and "localhost:8700" as a scheme, in the first call only.
+function addressOf(url) {
+  const address = String(url).replace(/\/+$/, "");
+  if (!/^https?:\/\/[^/]/i.test(address)) throw new TypeError(`the service's address is ${shown(url)}: expected one as "http://127.0.0.1:8700"`);
+  return address;
+}
+
 export class SonaClient {
   constructor(url, { space, key, fetch = globalThis.fetch, timeout = 60_000 } = {}) {
-    this.url = String(url).replace(/\/+$/, "");
+    this.url = addressOf(url);
     this.space = space;
     this.timeout = timeout;
     this.clock = new ServiceClock();

@@ -7,7 +7,7 @@ import { noteSequence } from "./clock.js";
 import { LocalModel } from "./local.js";
 import { FeedbackQueue } from "./queue.js";
 import { keptAdapters } from "./storage.js";
-import { Trajectory } from "./trajectory.js";
+import { begun, Trajectory } from "./trajectory.js";
 
 const SYNC_EVERY = 1000; // milliseconds between two looks for changed adapters
 const TICK_EVERY = 1000; // milliseconds between two looks of `tick`, where the engine does not look by itself
@@ -119,21 +119,21 @@ export class SonaEngine {
   }
 
   addTrajectoryStep(trajectory, activations, attentionWeights, reward) {
-    trajectory.addStep(activations, attentionWeights, reward);
+    begun(trajectory).addStep(activations, attentionWeights, reward);
   }
 
   setTrajectoryRoute(trajectory, route) {
-    trajectory.setRoute(route);
+    begun(trajectory).setRoute(route);
   }
 
   addTrajectoryContext(trajectory, contextId) {
-    trajectory.addContext(contextId);
+    begun(trajectory).addContext(contextId);
   }
 
   /** End a trajectory and queue it; returns its id, which feedback names, now or weeks later.
    *  Values that the service would refuse throw here. While recording is switched off they are checked and forgotten. */
   endTrajectory(trajectory, quality, more) {
-    const body = trajectory._end(quality, more);
+    const body = begun(trajectory)._end(quality, more);
     if (this._enabled) this.queue.add("trajectory", body, trajectory.id);
     return trajectory.id;
   }

@@ -1,5 +1,6 @@
 // Adapters and patterns applied here, without a request: the numbers of /v1/adapt and /v1/patterns to 1e-5.
 
+import { noVector, shown } from "./checks.js";
 import { PlainKernels } from "./plain-kernels.js";
 import { decodeVector } from "./vectors.js";
 import { WasmKernels } from "./wasm-kernels.js";
@@ -43,20 +44,21 @@ export class LocalModel {
 
   /** Return `x` moved by the micro adapter; into `out`, if it is given. */
   applyMicroLora(x, out = new Float32Array(this.dim)) {
-    this._kernels.apply(0, this._checked(x), this._checked(out));
+    this._kernels.apply(0, this._checked(x), this._checked(out, "out"));
     return finite(out, x);
   }
 
   /** Return `x` moved by a layer of the base adapter. */
   applyBaseLora(layer, x, out = new Float32Array(this.dim)) {
+    if (typeof layer !== "number") throw new TypeError(`layer is ${shown(layer)}: expected the number of a layer, then the vector`);
     if (!(Number.isInteger(layer) && layer >= 0 && layer < this.layers)) throw new RangeError(`layer ${layer}: expected 0 to ${this.layers - 1}`);
-    this._kernels.apply(1 + layer, this._checked(x), this._checked(out));
+    this._kernels.apply(1 + layer, this._checked(x), this._checked(out, "out"));
     return finite(out, x);
   }
 
   /** Return the `k` nearest patterns, nearest first, each with its `similarity` and `centroid`. */
   findPatterns(x, k = 5) {
-    if (!(Number.isInteger(k) && k >= 1)) throw new RangeError(`k is ${k}: expected a whole number of at least 1`);
+    if (!(Number.isInteger(k) && k >= 1)) throw new RangeError(`k is ${shown(k)}: expected a whole number of at least 1`);
     const { dim, patterns, _centroids: centroids } = this;
     const nearest = [];
     const found = (row, similarity) => {
@@ -70,8 +72,8 @@ export class LocalModel {
     return nearest;
   }
 
-  _checked(x) {
-    if (x.length !== this.dim) throw new RangeError(`expected ${this.dim} numbers, found ${x.length}`);
+  _checked(x, name = "the query") {
+    if (x?.length !== this.dim || typeof x === "string") throw noVector(x, name, this.dim);
     return x;
   }
 }

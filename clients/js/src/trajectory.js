@@ -61,4 +61,10 @@ export class Trajectory {
   }
 }
 
+/** Return a trajectory; throws for @ruvector/sona's number, or an id: `SonaClient` goes on with those of another process. */
+export function begun(trajectory) {
+  if (trajectory instanceof Trajectory) return trajectory;
+  throw new TypeError(`trajectory is ${checks.shown(trajectory)}: expected the object that beginTrajectory returned`);
+}
+
 const given = (vector, name) => checks.vector(vector ?? [], name);

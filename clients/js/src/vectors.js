@@ -31,7 +31,9 @@ export function decodeVector(text) {
 export function encoded(body) {
   const made = { ...body };
   for (const name of ["vector", "activations", "attention_weights"]) if (isVector(made[name])) made[name] = encodeVector(made[name]);
-  if (Array.isArray(made.vectors)) made.vectors = made.vectors.map((row) => (isVector(row) ? encodeVector(row) : row));
+  for (const name of ["vectors", "context_vectors"]) {
+    if (Array.isArray(made[name])) made[name] = made[name].map((row) => (isVector(row) ? encodeVector(row) : row));
+  }
   for (const name of ["trajectories", "steps"]) if (Array.isArray(made[name])) made[name] = made[name].map(encoded);
   for (const name of ["candidates"]) if (made[name]?.vectors) made[name] = encoded(made[name]);
   return made;

@@ -5,7 +5,8 @@ import { test } from "node:test";
 
 import { nowhere } from "../fixtures/queues.js";
 import { DIM, space, url } from "../fixtures/service.js";
-import { SonaClient, uuid7 } from "../src/index.js";
+import { LocalModel, SonaClient, SonaEngine, uuid7 } from "../src/index.js";
+import { encodeVector } from "../src/vectors.js";
 
 test("a record that the service would refuse throws where it is made, and its trajectory stays open", () => {
   const engine = nowhere();
@@ -32,6 +33,36 @@ test("a record that the service would refuse throws where it is made, and its tr
   assert.ok(engine.feedback(trajectory.id, { correction: "b" }) > 0);
   assert.equal(engine.feedback(trajectory.id, { retract: true, sequence: 7 }), 7);
   assert.equal(engine.queue.length, 3);
+});
+
+test("a vector, a layer or a trajectory that is none is named, and told what is expected", () => {
+  const engine = nowhere();
+  const lora = { rank: 1, scale: 1, a: encodeVector([0, 0]), b: encodeVector([0, 0]) };
+  for (const wasm of [true, false]) {
+    const model = new LocalModel({ version: 1, dim: 2, micro: lora, base: [lora], patterns: [], centroids: "" }, { wasm });
+    for (const [wrong, shown] of [[null, "null"], [undefined, "undefined"], [7, "7"], ["12", '"12"'], [{}, "an object"]]) {
+      const refused = { name: "TypeError", message: `the query is ${shown}: expected an array of numbers` };
+      for (const call of [() => model.applyMicroLora(wrong), () => model.applyBaseLora(0, wrong), () => model.findPatterns(wrong, 3)]) assert.throws(call, refused);
+    }
+    assert.throws(() => model.applyMicroLora([1, 2], null), { name: "TypeError", message: "out is null: expected an array of numbers" });
+    assert.throws(() => model.applyMicroLora([1]), { name: "RangeError", message: "the query: expected 2 numbers, found 1" });
+    assert.throws(() => model.applyBaseLora([1, 2]), { name: "TypeError", message: "layer is an array: expected the number of a layer, then the vector" });
+    assert.throws(() => model.findPatterns([1, 2], "3"), { message: 'k is "3": expected a whole number of at least 1' });
+  }
+  for (const [wrong, shown] of [[7, "7"], [undefined, "undefined"], ["0190", '"0190"']]) {
+    const refused = { name: "TypeError", message: `trajectory is ${shown}: expected the object that beginTrajectory returned` };
+    for (const call of [
+      () => engine.addTrajectoryStep(wrong, null, null, 1), () => engine.setTrajectoryRoute(wrong, "a"),
+      () => engine.addTrajectoryContext(wrong, "a"), () => engine.endTrajectory(wrong, 1),
+    ]) assert.throws(call, refused);
+  }
+});
+
+test("an address that is none is refused where the client is made", async () => {
+  for (const wrong of ["127.0.0.1:8700", "localhost:8700", undefined, "http://"]) {
+    assert.throws(() => new SonaClient(wrong), { name: "TypeError", message: /^the service's address is .*: expected one as "http:\/\/127/ });
+    await assert.rejects(SonaEngine.connect(wrong), /the service's address is/);
+  }
 });
 
 const TEXTS = {
