@@ -5,7 +5,7 @@ export type VectorLike = ArrayLike<number>;
 export type WireVector = VectorLike | string;
 
 /** What is asked: a vector, or a text that the space's embedder makes one of. */
-export interface Asked { vector?: WireVector; text?: string }
+export interface Asked { vector?: WireVector | null; text?: string | null }
 
 export interface Decision {
   route: string; propensity: number; scores: Record<string, number>; version: number; reason: string;
@@ -19,19 +19,34 @@ export interface Ranking {
   /** Probability that any candidate fits. */
   fit: number | null;
 }
-export interface Step { activations?: WireVector; attention_weights?: WireVector; reward?: number }
+/** What was decided, for the record: the answer of `route`, or as much of one as is known. */
+export interface DecisionBody {
+  route: string; propensity: number; version: number; scores?: Record<string, number>; reason?: string;
+  candidate_set?: string | null; cost?: number | null; features?: number[] | null;
+}
+/** What was ranked, for the record: the answer of `rank`, or as much of one as is known. */
+export interface RankingBody {
+  ids: string[]; scores: number[]; version: number; candidate_set?: string | null; confidence?: number | null; fit?: number | null;
+}
+export interface Step { activations?: WireVector | null; attention_weights?: WireVector | null; reward?: number }
 export interface Begun extends Asked {
-  query?: string; decision?: Decision; ranking?: Ranking; id?: string; started_at?: string; context?: string[];
+  query?: string | null; decision?: DecisionBody | null; ranking?: RankingBody | null; id?: string | null; started_at?: string | null;
+  context?: string[];
 }
-export interface TrajectoryBody extends Begun {
-  route?: string; steps?: Step[]; parameters?: Record<string, number>; quality?: number; latency?: number; cost?: number;
+export interface Outcome { quality?: number | null; route?: string | null; latency?: number | null; cost?: number | null }
+export interface TrajectoryBody extends Begun, Outcome { steps?: Step[]; parameters?: Record<string, number> }
+export interface Fact {
+  quality?: number | null; correction?: string | null; cost?: number | null; retract?: boolean;
+  /** Of a retraction: whose word, by default the key's own; another's takes the scope admin. */
+  source?: string | null;
+  sequence?: number | null;
 }
-export interface Fact { quality?: number; correction?: string; cost?: number; retract?: boolean; /** Of a retraction: whose word, by default the key's own; another's takes the scope admin. */ source?: string; sequence?: number }
+export interface FeedbackBody extends Fact { trajectory: string }
 /** What a retraction took back: the word of the key that asked, or of the source that it named; `others` still count. */
 export interface Retracted {
   source: string; found: boolean; quality: number | null; correction: string | null; cost: number | null; later: number | null; others: string[];
 }
-export interface Candidates { ids: string[]; vectors?: WireVector[]; texts?: string[] }
+export interface Candidates { ids: string[]; vectors?: WireVector[] | null; texts?: string[] | null }
 export interface RouteRecord { size: number; quality: number | null }
 export interface Pattern {
   id: string; similarity: number; size: number; quality: number | null; kind: string; verdict: string | null;
@@ -56,7 +71,7 @@ export interface StoredVersion {
   patterns: number | null; routes: number | null; complete: boolean;
   judgement: "open" | "accepted" | "promoted" | "rejected" | "rolled back" | "undecided" | "ended" | null; difference: number | null;
 }
-export interface Subject { user?: string; session?: string; trajectories?: string[] }
+export interface Subject { user?: string | null; session?: string | null; trajectories?: string[] | null }
 export interface Receipt {
   erasure: string; space: string; kind: string; removed: Record<string, number>; version: number; versions_dropped: number[];
   signature: { algorithm: string; key: string; value: string }; [fact: string]: any;
@@ -135,27 +150,27 @@ export class SonaClient {
 
   recordTrajectory(body: TrajectoryBody, options?: CallOptions): Promise<{ id: string }>;
   recordTrajectories(body: { trajectories: TrajectoryBody[] }, options?: CallOptions): Promise<{ ids: string[] }>;
-  recordColumns(body: { vectors: WireVector[]; qualities?: (number | null)[]; routes?: (string | null)[] }, options?: CallOptions): Promise<{ ids: string[] }>;
+  recordColumns(body: { vectors: WireVector[]; qualities?: (number | null)[] | null; routes?: (string | null)[] | null }, options?: CallOptions): Promise<{ ids: string[] }>;
   beginTrajectory(body: Begun, options?: CallOptions): Promise<{ id: string }>;
   addStep(trajectory: string, step: Step, options?: CallOptions): Promise<{ id: string }>;
-  endTrajectory(trajectory: string, outcome: { quality?: number; route?: string; latency?: number; cost?: number }, options?: CallOptions): Promise<{ id: string }>;
-  feedback(body: Fact & { trajectory: string }, options?: CallOptions):
+  endTrajectory(trajectory: string, outcome: Outcome, options?: CallOptions): Promise<{ id: string }>;
+  feedback(body: FeedbackBody, options?: CallOptions):
     Promise<{ sequence: number; retracted?: { source: string; found: boolean; quality?: number | null; correction?: string | null; cost?: number | null; later?: number | null; others: string[] } | null }>;
-  feedbacks(body: { feedback: (Fact & { trajectory: string })[] }, options?: CallOptions): Promise<{ sequences: number[] }>;
+  feedbacks(body: { feedback: FeedbackBody[] }, options?: CallOptions): Promise<{ sequences: number[] }>;
 
-  adapt(body: Asked & { vectors?: WireVector[]; layer?: number; encoding?: "json" | "base64" }, options?: CallOptions):
+  adapt(body: Asked & { vectors?: WireVector[] | null; layer?: number | null; encoding?: "json" | "base64" }, options?: CallOptions):
     Promise<{ vector?: number[] | string; vectors?: (number[] | string)[]; version: number }>;
-  rank(body: Asked & { candidates?: Candidates; k?: number; exploration?: number }, options?: CallOptions): Promise<Ranking>;
-  recall(body: Asked & { ids?: string[]; k?: number; contents?: boolean; context?: string[]; context_vectors?: WireVector[] }, options?: CallOptions):
+  rank(body: Asked & { candidates?: Candidates | null; k?: number; exploration?: number }, options?: CallOptions): Promise<Ranking>;
+  recall(body: Asked & { ids?: string[] | null; k?: number; contents?: boolean; context?: string[]; context_vectors?: WireVector[] | null }, options?: CallOptions):
     Promise<{ recalled: Recalled[]; ranking: Ranking }>;
   route(body: Asked & {
-    candidates: string[]; query?: string; features?: number[]; costs?: Record<string, number>; budget?: number;
+    candidates: string[]; query?: string | null; features?: number[] | null; costs?: Record<string, number> | null; budget?: number | null;
     cost_weight?: number; latency_weight?: number;
   }, options?: CallOptions): Promise<Decision>;
-  patterns(body: Asked & { k?: number; min_quality?: number; kind?: string; route?: string; verdict?: string; graph?: boolean;
-    context?: string[]; context_vectors?: WireVector[] }, options?: CallOptions):
+  patterns(body: Asked & { k?: number; min_quality?: number; kind?: string | null; route?: string | null; verdict?: string | null; graph?: boolean;
+    context?: string[]; context_vectors?: WireVector[] | null }, options?: CallOptions):
     Promise<{ patterns: Pattern[]; version: number }>;
-  search(body: Asked & { k?: number; route?: string; min_quality?: number; since?: string; exact?: boolean }, options?: CallOptions):
+  search(body: Asked & { k?: number; route?: string | null; min_quality?: number | null; since?: string | null; exact?: boolean }, options?: CallOptions):
     Promise<{ found: Found[]; complete: boolean }>;
   storeCandidates(body: Candidates, options?: CallOptions): Promise<{ candidates: number }>;
   /** Answers with them no more, on any server, until they are restored. */
@@ -165,7 +180,7 @@ export class SonaClient {
   knownCandidates(body: { ids: string[] }, options?: CallOptions): Promise<{ known: string[] }>;
   retiredCandidates(query?: undefined, options?: CallOptions): Promise<{ retired: { id: string; since: string }[] }>;
   /** Texts, or `ids` with `vectors`; ids of texts are made of them unless given. */
-  remember(body: { texts?: string[]; ids?: string[]; vectors?: WireVector[]; contents?: Record<string, unknown>[]; group?: string }, options?: CallOptions):
+  remember(body: { texts?: string[] | null; ids?: string[] | null; vectors?: WireVector[] | null; contents?: Record<string, unknown>[] | null; group?: string | null }, options?: CallOptions):
     Promise<{ ids: string[] }>;
   dropContents(body: { ids: string[] }, options?: CallOptions): Promise<{ dropped: number }>;
 
@@ -175,8 +190,8 @@ export class SonaClient {
   versions(query?: { limit?: number }, options?: CallOptions): Promise<{ versions: StoredVersion[]; serving: number }>;
   diff(query: { a: number; b: number }, options?: CallOptions): Promise<{ a: number; b: number; differences: Record<string, any>[] }>;
   rollback(body: { version: number; keep_facts?: boolean }, options?: CallOptions): Promise<{ version: number }>;
-  promote(body: { version: number }, options?: CallOptions): Promise<{ version: number }>;
-  forget(body: Subject & { drop_expired?: boolean }, options?: CallOptions): Promise<Receipt>;
+  promote(body: { version: number; keep_facts?: boolean }, options?: CallOptions): Promise<{ version: number }>;
+  forget(body: Subject & { drop_expired?: boolean; drop_contents?: boolean }, options?: CallOptions): Promise<Receipt>;
   forgetPlan(body: Subject, options?: CallOptions): Promise<{
     trajectories: number; steps: number; feedback: number; first_version: number | null; versions: number[]; expired: number;
     candidates: string[];
@@ -184,8 +199,8 @@ export class SonaClient {
   verifyReceipt(body: { receipt: Receipt }, options?: CallOptions): Promise<{ genuine: boolean }>;
   budget(query?: undefined, options?: CallOptions): Promise<Budget>;
   setBudget(body: { amount: number | null; per?: "request" | "day" }, options?: CallOptions): Promise<Budget>;
-  evaluate(body?: { days?: number; budgets?: number[]; budget_shares?: number[]; versions?: number[]; costs?: Record<string, number>; limit?: number },
-    options?: CallOptions): Promise<PolicyEvaluation>;
+  evaluate(body?: { days?: number; /** Begin of the period, in place of `days`. */ since?: string | null; budgets?: number[]; budget_shares?: number[];
+    versions?: number[]; costs?: Record<string, number> | null; limit?: number }, options?: CallOptions): Promise<PolicyEvaluation>;
   topics(query?: undefined, options?: CallOptions): Promise<{ topics: Topic[] }>;
   nameTopic(body: { pattern: string; name: string | null }, options?: CallOptions): Promise<{ topics: Topic[] }>;
   spaces(query?: undefined, options?: CallOptions): Promise<{ spaces: Space[]; source: string; scopes: string[] }>;
@@ -297,7 +312,7 @@ export class Trajectory {
   toJSON(): string;
   setRoute(route: string): this;
   addContext(label: string): this;
-  setChoice(choice: { decision?: Decision; ranking?: Ranking }): this;
+  setChoice(choice: { decision?: DecisionBody | null; ranking?: RankingBody | null }): this;
 }
 
 /** A pattern with @ruvector/sona's names beside ours. Its use is that of all servers, as of the version that is applied here. */
