@@ -180,11 +180,12 @@ class PlacedGraph:
 
 @dataclass(frozen=True, slots=True)
 class WantedFacts:
-    """Which facts of feedback are looked for: by when they were recorded, and whether they call an answer bad."""
+    """Which facts of feedback are looked for: when they were recorded, whether they call an answer bad, by whom."""
 
     since: datetime | None = None
     until: datetime | None = None  # without it
     bad: bool = False
+    source: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

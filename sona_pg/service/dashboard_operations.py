@@ -17,7 +17,7 @@ from sona_pg.domain.stored_trajectory import StoredTrajectory
 from sona_pg.engine import SonaEngine
 from sona_pg.engine.leaderboards import Wanted
 from sona_pg.engine.overview import Overview
-from sona_pg.limits import MOST_INT8
+from sona_pg.limits import LONGEST_ID, MOST_INT8
 from sona_pg.service.dashboard_answers import (
     ChangeReasonsAnswer,
     ChangesAnswer,
@@ -88,11 +88,12 @@ class LimitQuery(BaseModel):
 
 
 class FeedbackQuery(LimitQuery):
-    """How many facts, recorded when, and whether only those that call an answer bad."""
+    """How many facts, recorded when, whether only those that call an answer bad, and by whom they were given."""
 
     since: AwareDatetime | None = None
     until: AwareDatetime | None = None  # without it
     bad: bool = False
+    source: Annotated[str, Field(min_length=1, max_length=LONGEST_ID)] | None = None
 
 
 class MapQuery(BaseModel):
@@ -276,9 +277,11 @@ async def cycles(call: Call[Any]) -> Any:
 async def latest_feedback(call: Call[Any]) -> Any:
     """Return the latest facts about the newest trajectories.
 
-    Those about the newest 500, or, of a time or of bad answers alone, about the 10,000 that were asked last until then.
+    Those about the newest 500, or, of a time, of bad answers or of one source alone, about the 10,000 that were asked
+    last until then.
     """
-    limit, wanted = call.query["limit"], WantedFacts(*(call.query[name] for name in ("since", "until", "bad")))
+    names = ("since", "until", "bad", "source")
+    limit, wanted = call.query["limit"], WantedFacts(*(call.query[name] for name in names))
     return {"facts": await _overview(call, lambda known: known.latest_feedback(limit, wanted))}
 
 

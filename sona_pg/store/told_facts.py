@@ -27,6 +27,7 @@ JOIN LATERAL (
     FROM sona.feedback f WHERE f.space_id = %(space)s AND f.trajectory_id = t.id
 ) f ON true
 WHERE f.recorded_at >= %(since)s AND f.recorded_at < %(until)s
+    AND (%(source)s::text IS NULL OR f.source = %(source)s::text)
     AND (NOT %(bad)s OR CASE WHEN f.correction IS NULL THEN f.quality <= %(worst)s
                              ELSE f.correction IS DISTINCT FROM t.route END)
 ORDER BY f.recorded_at DESC LIMIT %(most)s
@@ -41,5 +42,6 @@ def read_told_facts(
     asked = {
         "space": space_id, "beyond": id_floor(until), "since": wanted.since or FIRST, "until": until,
         "trajectories": about, "bad": wanted.bad, "worst": worst, "most": most,
+        "source": wanted.source,
     }  # fmt: skip
     return [ToldFact(*row) for row in driver_connection(connection).execute(FACTS, asked)]

@@ -1,4 +1,4 @@
-"""The latest feedback: all of it, that of a time, and bad ratings and corrections alone."""
+"""The latest feedback: all of it, that of a time, of one source, and bad ratings and corrections alone."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ def told(service, space, rows, service_url):
             "UPDATE sona.feedback SET recorded_at = recorded_at - interval '1 day' WHERE trajectory_id = ANY(%s)",
             [made[3:]],
         )
+        of_ann = "UPDATE sona.feedback SET source = 'ann' WHERE trajectory_id = ANY(%s)"
+        connection.execute(of_ann, [[made[1], made[4]]])
 
     def latest(**query):
         facts = service.get("/v1/dashboard/feedback", params=name | query).json()["facts"]
@@ -50,6 +52,12 @@ def test_feedback_of_a_time_is_told_alone(told):
 def test_bad_ratings_and_corrections_that_name_another_answer_are_told_alone(told):
     assert told(bad=True) == [1, 0, 4]
     assert told(bad=True, limit=1) == [1]
+
+
+def test_what_one_source_has_given_is_told_alone(told, service):
+    own = service.get("/v1/spaces").json()["source"]
+    assert (told(source="ann"), told(source=own)) == ([1, 4], [2, 0, 3])
+    assert (told(source=own, bad=True), told(source="nobody")) == ([0], [])
 
 
 def test_a_time_without_its_zone_is_refused(service, space):

@@ -40,6 +40,7 @@ export function latestFeedback() {
   const rest = h("div", {});
   const day = h("input", { type: "date", onchange: () => anew() });
   const bad = h("input", { type: "checkbox", onchange: () => anew() });
+  const mine = h("input", { type: "checkbox", onchange: () => anew() });
   let caller = null;
   let most = SHOWN;
   let wanted = ""; // what was asked for last
@@ -55,20 +56,21 @@ export function latestFeedback() {
     list.querySelectorAll("li")[before]?.querySelector("a").focus();
   }
   async function fill() {
-    const chosen = { ...(day.value && spanOf(day.value)), ...(bad.checked && { bad: true }) };
+    caller ??= await whoAsks();
+    const chosen = { ...(day.value && spanOf(day.value)), ...(bad.checked && { bad: true }), ...(mine.checked && { source: caller.source }) };
     const asked = wanted = JSON.stringify([chosen, most]);
     const { facts } = await get("v1/dashboard/feedback", { limit: Math.min(most + 1, MOST), ...chosen });
-    caller ??= await whoAsks();
     if (wanted !== asked) return; // something else was chosen meanwhile
     const held = list.contains(document.activeElement);
     const word = document.activeElement.dataset.word;
     list.replaceChildren(facts.length ? h("ul", { class: "facts" }, facts.slice(0, most).map((fact) => line(fact, caller)))
-      : h("p", { class: "quiet" }, day.value || bad.checked ? NONE_CHOSEN : NOTHING));
+      : h("p", { class: "quiet" }, day.value || bad.checked || mine.checked ? NONE_CHOSEN : NOTHING));
     rest.replaceChildren(...[most < MOST && facts.length > most && h("button", { type: "button", onclick: () => more().catch((error) => list.replaceChildren(problem(error))) }, "Show more"),
       most === MOST && facts.length === MOST && h("p", { class: "note" }, `The latest ${MOST}. Choose a day for others.`)].filter(Boolean));
     if (held) (list.querySelector(`[data-word="${CSS.escape(word ?? "")}"]`) ?? list).focus({ preventScroll: true }); // the one that had the focus is gone
   }
 
-  const choice = h("div", { class: "row" }, h("label", { class: "inline" }, "Given on", day), h("label", { class: "inline" }, bad, "bad ratings and corrections only"));
+  const choice = h("div", { class: "row" }, h("label", { class: "inline" }, "Given on", day), h("label", { class: "inline" }, bad, "bad ratings and corrections only"),
+    h("label", { class: "inline" }, mine, "given by me"));
   return { place: h("div", { class: "flow" }, choice, list, rest), fill };
 }

@@ -221,6 +221,8 @@ def test_the_latest_feedback_is_had_of_a_day_bad_alone_and_in_full(watched: Watc
     latest.get_by_label("bad ratings and corrections only").check()
     page.wait_for_function("() => document.querySelectorAll('.facts li').length === 3")
     watched.require_readable("latest-feedback")
+    latest.get_by_label("given by me").check()  # without keys all of it is
+    page.wait_for_function("() => document.querySelectorAll('.facts li').length === 3")
     latest.get_by_label("Given on").fill("2026-01-02")
     latest.locator("text=Nothing that was told then is so").wait_for()
     latest.get_by_label("Given on").fill(page.evaluate("new Date().toLocaleDateString('sv')"))
