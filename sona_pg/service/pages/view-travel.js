@@ -5,6 +5,7 @@ import { chart, frame } from "./charts.js";
 import { h, panel, problem, s, table } from "./elements.js";
 import { ago, count, offered, several, share, told } from "./format.js";
 import { addressOf } from "./request-finder.js";
+import { givenBefore } from "./given-before.js";
 import { kept, versionSlider } from "./slider.js";
 import { term } from "./terms.js";
 
@@ -23,8 +24,10 @@ function places(answers) {
   return [...score].sort((a, b) => b[1] - a[1]).slice(0, 6).map(([id]) => id);
 }
 
-// The versions from which on another answer came first.
-const turns = (answers, versions) => versions.filter((_, at) => at > 0 && rankingOf(answers[at])[0]?.id !== rankingOf(answers[at - 1])[0]?.id);
+const firstOf = (answer) => rankingOf(answer)[0]?.id;
+
+// The versions from which on another answer came first; before the first of all there was no other.
+const turns = (answers, versions) => versions.filter((_, at) => at > 0 && firstOf(answers[at - 1]) !== undefined && firstOf(answers[at]) !== firstOf(answers[at - 1]));
 
 function bump(answers, versions, cursor) {
   const names = places(answers);
@@ -116,6 +119,13 @@ function factTable(facts, version) {
   ].filter(Boolean);
 }
 
+function sameFirst(then, versions) {
+  const none = then.findLastIndex((answer) => firstOf(answer) === undefined);
+  if (none === then.length - 1) return "No version that is kept has an answer.";
+  return none < 0 ? "The same answer came first in every version that is kept."
+    : `The same answer came first in every version from ${count(versions[none + 1])} on; before, no answer was stored and no route was known.`;
+}
+
 export function travel() {
   const place = h("div", { class: "stack", "aria-live": "polite" });
   const field = h("input", { type: "text", id: "query", maxlength: 1000, required: true, placeholder: "for example: where is my parcel?" });
@@ -152,10 +162,14 @@ export function travel() {
       slider.show(version);
       select(version);
     };
+    const before = (version) => firstOf(then[versions.indexOf(version) - 1]);
+    const instead = (version) => `Version ${count(version)}: “${firstOf(then[versions.indexOf(version)]) ?? "no answer"}” came first instead of “${before(version)}”.`;
     const chips = changed.length
-      ? h("p", { class: "chips" }, "◆ Another answer came first from version", changed.map((version) => h("button", { type: "button", onclick: () => go(version) }, count(version))))
-      : h("p", { class: "note" }, "The same answer came first in every version that is kept.");
-    place.replaceChildren(panel("Places of the answers", graph, chips, slider), shown, taken, panel("Feedback that moved it", moved));
+      ? [h("p", { class: "chips" }, "◆ Another answer came first from version", changed.map((version) => h("button", { type: "button", onclick: () => go(version) }, count(version)))),
+        h("ul", { class: "note" }, changed.slice(-SHOWN).map((version) => h("li", {}, instead(version))))]
+      : [h("p", { class: "note" }, sameFirst(then, versions))];
+    place.replaceChildren(panel("Places of the answers", graph, ...chips, slider), shown, taken,
+      panel("What was really answered", ...givenBefore(near, listed.versions)), panel("Feedback that moved it", moved));
     const learned = near.map((fact) => Math.max(fact.version ?? -1, fact.feedback_version ?? -1)).filter((version) => versions.includes(version));
     const first = changed.at(-1) ?? (learned.length ? Math.max(...learned) : versions.at(-1));
     go(first);

@@ -188,6 +188,34 @@ def test_time_travel_opens_where_the_first_place_last_changed(watched: Watched, 
     assert page.locator(".chips button").all_inner_texts() == ["1"]
 
 
+def test_time_travel_shows_what_was_answered_before_the_first_version(watched: Watched, site: Site) -> None:
+    space = "?space=travelled"
+    site.post("/v1/spaces", {"name": "travelled", "dim": 256})
+    rows = [
+        {
+            "id": str(ago), "text": "my sofa came with a dent", "quality": float(ago < 40),
+            "route": "damaged-furniture" if ago < 40 else "damaged-parcel",
+            "started_at": (datetime.now(UTC) - timedelta(days=ago)).isoformat(),
+        }
+        for ago in range(30, 60)
+    ]  # fmt: skip
+    for part in (rows[:15], rows[15:]):  # no answer is stored yet when version 1 is made
+        site.post(f"/v1/trajectories/batch{space}", {"trajectories": part})
+        site.post(f"/v1/learn{space}")
+        site.post(f"/v1/candidates{space}", {"ids": ["damaged-furniture", "damaged-parcel"], "texts": ["dents", "po"]})
+    page = watched.page
+    page.goto(f"{site.url}/{space}&question=my+sofa+came+with+a+dent#travel")
+    answered = page.locator("table:has(caption:has-text('What was answered to judged questions'))")
+    answered.wait_for()
+    assert answered.locator("tbody th").all_inner_texts() == ["damaged-furniture", "damaged-parcel"]
+    assert answered.locator("td[data-name=Times]").all_inner_texts() == ["10", "20"]
+    assert answered.locator("td[data-name=Quality]").all_inner_texts() == ["100 %", "0 %"]
+    page.wait_for_selector("text=A version tells what was learned when it was made")
+    assert page.locator(".chips").count() == 0
+    page.wait_for_selector("text=The same answer came first in every version from 2 on")
+    watched.require_readable("travel-imported")
+
+
 def test_servers_that_ended_are_behind_a_toggle(watched: Watched, site: Site, service_url: str) -> None:
     with Store(service_url) as other:
         other.space("older", config=CONFIG).close()
