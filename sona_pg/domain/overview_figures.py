@@ -180,12 +180,14 @@ class PlacedGraph:
 
 @dataclass(frozen=True, slots=True)
 class WantedFacts:
-    """Which facts of feedback are looked for: when they were recorded, whether they call an answer bad, by whom."""
+    """Which facts of feedback are looked for: when they were recorded, if they call an answer bad, by whom, about what."""
 
     since: datetime | None = None
     until: datetime | None = None  # without it
     bad: bool = False
     source: str | None = None
+    asked_since: datetime | None = None  # of their trajectories
+    asked_until: datetime | None = None  # without it
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,12 +88,14 @@ class LimitQuery(BaseModel):
 
 
 class FeedbackQuery(LimitQuery):
-    """How many facts, recorded when, whether only those that call an answer bad, and by whom they were given."""
+    """How many facts, recorded when, about questions asked when, by whom, and whether only those that call one bad."""
 
     since: AwareDatetime | None = None
     until: AwareDatetime | None = None  # without it
     bad: bool = False
     source: Annotated[str, Field(min_length=1, max_length=LONGEST_ID)] | None = None
+    asked_since: AwareDatetime | None = None
+    asked_until: AwareDatetime | None = None  # without it
 
 
 class MapQuery(BaseModel):
@@ -275,13 +277,13 @@ async def cycles(call: Call[Any]) -> Any:
 
 @operations.add("GET", "/v1/dashboard/feedback", scope="read", query=FeedbackQuery, answer=FactsAnswer)
 async def latest_feedback(call: Call[Any]) -> Any:
-    """Return the latest facts about the newest trajectories.
+    """Return the latest facts about the newest trajectories; imported ones count as recorded when they were imported.
 
     Those about the newest 500, or, of a time, of bad answers or of one source alone, about the 10,000 that were asked
     last until then.
     """
-    names = ("since", "until", "bad", "source")
-    limit, wanted = call.query["limit"], WantedFacts(*(call.query[name] for name in names))
+    limit, names = call.query["limit"], ("since", "until", "bad", "source", "asked_since", "asked_until")
+    wanted = WantedFacts(**{name: call.query[name] for name in names})
     return {"facts": await _overview(call, lambda known: known.latest_feedback(limit, wanted))}
 
 

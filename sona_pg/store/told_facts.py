@@ -18,7 +18,7 @@ FACTS = """
 SELECT t.id, f.recorded_at, f.source, f.quality, f.correction, f.paid, t.query, t.route, t.in_chat, f.stands
 FROM (
     SELECT t.id, t.query, t.route, coalesce(t.context @> ARRAY['chat'], false) AS in_chat FROM sona.trajectories t
-    WHERE t.space_id = %(space)s AND t.id < %(beyond)s ORDER BY t.id DESC LIMIT %(trajectories)s
+    WHERE t.space_id = %(space)s AND t.id >= %(from)s AND t.id < %(beyond)s ORDER BY t.id DESC LIMIT %(trajectories)s
 ) t
 JOIN LATERAL (
     SELECT f.recorded_at, f.source, f.quality, f.correction, f.paid,
@@ -39,8 +39,10 @@ def read_told_facts(
 ) -> list[ToldFact]:
     """Return the latest ``most`` of the wanted facts, latest first; a quality of at most ``worst`` is bad."""
     until, about = wanted.until or LAST, ABOUT if wanted == WantedFacts() else CHOSEN_ABOUT
+    beyond = min(until, wanted.asked_until or LAST)
     asked = {
-        "space": space_id, "beyond": id_floor(until), "since": wanted.since or FIRST, "until": until,
+        "space": space_id, "from": id_floor(wanted.asked_since or FIRST), "beyond": id_floor(beyond),
+        "since": wanted.since or FIRST, "until": until,
         "trajectories": about, "bad": wanted.bad, "worst": worst, "most": most,
         "source": wanted.source,
     }  # fmt: skip

@@ -49,6 +49,13 @@ def test_feedback_of_a_time_is_told_alone(told):
     assert told(since=until["until"]) == [2, 1, 0]
 
 
+def test_feedback_about_requests_of_a_time_is_told_whenever_it_was_given(told):
+    before, after = (NOW - 2.5 * DAY).isoformat(), (NOW - 1.5 * DAY).isoformat()
+    assert told(asked_since=before, asked_until=after) == [2, 1, 0, 4, 3]
+    assert told(asked_since=before, asked_until=after, bad=True) == [1, 0, 4]
+    assert told(asked_since=after) == told(asked_until=before) == []
+
+
 def test_bad_ratings_and_corrections_that_name_another_answer_are_told_alone(told):
     assert told(bad=True) == [1, 0, 4]
     assert told(bad=True, limit=1) == [1]

@@ -27,18 +27,25 @@ const line = (fact, caller) => h("li", {},
 
 const NOTHING = "Nothing was told after an answer lately. It appears here as it comes; ratings that come with the answer itself count in the figures above.";
 
-const NONE_CHOSEN = "Nothing that was told then is so, about the 10,000 requests that were asked last until then.";
+const NONE_CHOSEN = {
+  given: "No such feedback was recorded on that day, about the 10,000 requests that were asked last until then. What was imported counts as recorded on the day of the import.",
+  asked: "No such feedback is about the requests of that day, of very many the last 10,000.",
+  any: "No such feedback is about the 10,000 requests that were asked last.",
+};
 
 // A day of the browser's clock, as a span of time.
-function spanOf(day) {
+function spanOf(day, isAsked) {
   const [year, month, date] = day.split("-").map(Number);
-  return { since: new Date(year, month - 1, date).toISOString(), until: new Date(year, month - 1, date + 1).toISOString() };
+  const [since, until] = [new Date(year, month - 1, date).toISOString(), new Date(year, month - 1, date + 1).toISOString()];
+  return isAsked ? { asked_since: since, asked_until: until } : { since, until };
 }
 
 export function latestFeedback() {
   const list = h("div", { tabindex: "-1" });
   const rest = h("div", {});
-  const day = h("input", { type: "date", onchange: () => anew() });
+  const day = h("input", { type: "date", "aria-label": "Day", onchange: () => anew() });
+  const which = h("select", { "aria-label": "Which feedback of a day", onchange: () => anew() },
+    h("option", { value: "given" }, "Given on"), h("option", { value: "asked" }, "About requests of"));
   const bad = h("input", { type: "checkbox", onchange: () => anew() });
   const mine = h("input", { type: "checkbox", onchange: () => anew() });
   let caller = null;
@@ -49,6 +56,15 @@ export function latestFeedback() {
     most = SHOWN;
     return fill().catch((error) => list.replaceChildren(problem(error)));
   }
+  function none() {
+    if (!day.value) return h("p", { class: "quiet" }, bad.checked || mine.checked ? NONE_CHOSEN.any : NOTHING);
+    const turn = () => {
+      which.value = "asked";
+      which.focus();
+      anew();
+    };
+    return h("p", { class: "quiet" }, NONE_CHOSEN[which.value], " ", which.value === "given" && h("button", { type: "button", class: "link", onclick: turn }, "Show what was said about that day’s requests"));
+  }
   async function more() {
     const before = list.querySelectorAll("li").length;
     most = Math.min(4 * most, MOST);
@@ -57,20 +73,20 @@ export function latestFeedback() {
   }
   async function fill() {
     caller ??= await whoAsks();
-    const chosen = { ...(day.value && spanOf(day.value)), ...(bad.checked && { bad: true }), ...(mine.checked && { source: caller.source }) };
+    const chosen = { ...(day.value && spanOf(day.value, which.value === "asked")), ...(bad.checked && { bad: true }), ...(mine.checked && { source: caller.source }) };
     const asked = wanted = JSON.stringify([chosen, most]);
     const { facts } = await get("v1/dashboard/feedback", { limit: Math.min(most + 1, MOST), ...chosen });
     if (wanted !== asked) return; // something else was chosen meanwhile
     const held = list.contains(document.activeElement);
     const word = document.activeElement.dataset.word;
     list.replaceChildren(facts.length ? h("ul", { class: "facts" }, facts.slice(0, most).map((fact) => line(fact, caller)))
-      : h("p", { class: "quiet" }, day.value || bad.checked || mine.checked ? NONE_CHOSEN : NOTHING));
+      : none());
     rest.replaceChildren(...[most < MOST && facts.length > most && h("button", { type: "button", onclick: () => more().catch((error) => list.replaceChildren(problem(error))) }, "Show more"),
       most === MOST && facts.length === MOST && h("p", { class: "note" }, `The latest ${MOST}. Choose a day for others.`)].filter(Boolean));
     if (held) (list.querySelector(`[data-word="${CSS.escape(word ?? "")}"]`) ?? list).focus({ preventScroll: true }); // the one that had the focus is gone
   }
 
-  const choice = h("div", { class: "row" }, h("label", { class: "inline" }, "Given on", day), h("label", { class: "inline" }, bad, "bad ratings and corrections only"),
+  const choice = h("div", { class: "row" }, h("span", { class: "inline" }, which, day), h("label", { class: "inline" }, bad, "bad ratings and corrections only"),
     h("label", { class: "inline" }, mine, "given by me"));
   return { place: h("div", { class: "flow" }, choice, list, rest), fill };
 }

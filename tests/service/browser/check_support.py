@@ -223,9 +223,11 @@ def test_the_latest_feedback_is_had_of_a_day_bad_alone_and_in_full(watched: Watc
     watched.require_readable("latest-feedback")
     latest.get_by_label("given by me").check()  # without keys all of it is
     page.wait_for_function("() => document.querySelectorAll('.facts li').length === 3")
-    latest.get_by_label("Given on").fill("2026-01-02")
-    latest.locator("text=Nothing that was told then is so").wait_for()
-    latest.get_by_label("Given on").fill(page.evaluate("new Date().toLocaleDateString('sv')"))
+    latest.get_by_label("Day", exact=True).fill("2026-01-02")
+    latest.locator("text=What was imported counts as recorded on the day of the import").wait_for()
+    latest.get_by_role("button", name="Show what was said about that day’s requests").click()
+    latest.locator("text=No such feedback is about").wait_for()
+    latest.get_by_label("Day", exact=True).fill(page.evaluate("new Date().toLocaleDateString('sv')"))
     latest.get_by_role("link", name="question 20", exact=True).click()
     page.wait_for_selector("section:has-text('Find a request') li:has-text('question 20 – answered with “large”')")
 
