@@ -209,6 +209,7 @@ class PeriodFigures:
     since_start: SinceStart | None  # of a period without a beginning
     prices: Sequence[PriceChange]  # that changed in the period, of the routes that cost most; the largest changes first
     traffic: Sequence[DayTraffic]  # of the days with trajectories, oldest first
+    feedback: int | None  # facts of all time, without those that took one back; None: not counted yet
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,6 +92,7 @@ def period_figures(session: Session, days: float, gone: frozenset[str], until: d
         _days(recent), found.as_of, found.missing, PeriodSums.of(without(of_space, chat)) if chat else None,
         SinceStart.of(of_space) if whole else None, price_changes(found.sums, first),
         [DayTraffic(one.day, one.trajectories, one.rated) for one in of_space if one.trajectories],
+        session.database.overview.feedback(session.space),
     )  # fmt: skip
 
 

@@ -218,6 +218,7 @@ class FiguresAnswer(BaseModel):
     routes: list[SpendingRow]  # the 12 that cost most
     days: list[SpendingDay]  # with spending, oldest first
     traffic: list[TrafficDay]  # days with trajectories, oldest first
+    feedback: int | None = None  # facts of all time but for those that took one back; null: not counted yet
     as_of: datetime | None = None  # null: now
     missing_days: int  # not summed yet, left out
     without_chat: PeriodAnswer | None = None  # the period without what was asked in the chat; null: nothing was

@@ -182,7 +182,7 @@ async def period_figures(call: Call[Any]) -> Any:
     Where all trajectories are older, as after an import, the period ends with the newest.
     """
     found = await _overview(call, lambda known: known.figures(*_period(call)))
-    names = ("first_day", "last_day", "routes", "days", "as_of", "missing_days")
+    names = ("first_day", "last_day", "routes", "days", "as_of", "missing_days", "feedback")
     sums = {
         name: None if (one := getattr(found, name)) is None else one._asdict()
         for name in ("now", "before", "change", "without_chat")

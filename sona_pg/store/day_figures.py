@@ -76,6 +76,18 @@ LEFT JOIN sona.summary_days s ON s.space_id = %(space)s AND s.day = d.day
 WHERE isfinite(d.day) AND d.day BETWEEN %(first)s AND %(last)s
 """
 
+# Of all time; no row while a day has no sums, and so would be missing.
+FEEDBACK = """
+SELECT sum(f.facts - f.retractions)::bigint FROM sona.figures f WHERE f.space_id = %(space)s AND f.kind = 'space'
+HAVING NOT EXISTS (SELECT FROM sona.days_of(%(space)s) d WHERE NOT d.is_live AND d.summed_at IS NULL)
+"""
+
+
+def read_feedback(connection: Connection, space_id: int) -> int | None:
+    """Return how many facts were given, without those that took one back; None where days are not summed yet."""
+    found = driver_connection(connection).execute(FEEDBACK, {"space": space_id}).fetchone()
+    return None if found is None else found[0]
+
 
 def read_sums(connection: Connection, space_id: int, first: date, last: date, routes: int) -> SummedDays:
     """Return the sums of the days from ``first`` to ``last``, and of the ``routes`` that cost most in them."""

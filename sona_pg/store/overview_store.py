@@ -95,6 +95,10 @@ class OverviewStore:
             "reading daily figures", lambda c: day_figures.read_sums(c, space.space_id, first, last, routes)
         )
 
+    def feedback(self, space: Space) -> int | None:
+        """Return how many facts were given, without those that took one back; None where days are not summed yet."""
+        return self._read("counting feedback", lambda c: day_figures.read_feedback(c, space.space_id))
+
     def routes(
         self, space: Space, first: date, last: date, find: str, most: int, always: Sequence[str] = ()
     ) -> FoundRoutes:

@@ -56,6 +56,20 @@ def test_feedback_about_requests_of_a_time_is_told_whenever_it_was_given(told):
     assert told(asked_since=after) == told(asked_until=before) == []
 
 
+def test_taking_a_fact_back_is_no_further_piece_of_feedback(service, space, rows):
+    name = {"space": space()}
+    answered = service.post("/v1/trajectories", {"text": "aab", "route": "fees"}, params=name).json()["id"]
+
+    def say(**fact):
+        service.post("/v1/feedback", {"trajectory": answered, **fact}, params=name)
+        rows(name["space"])  # committed
+        return service.get("/v1/dashboard/figures", params=name).json()["feedback"]
+
+    assert say(quality=1) == 1
+    assert say(retract=True) == 1
+    assert say(quality=0) == 2
+
+
 def test_bad_ratings_and_corrections_that_name_another_answer_are_told_alone(told):
     assert told(bad=True) == [1, 0, 4]
     assert told(bad=True, limit=1) == [1]

@@ -45,7 +45,7 @@ function tiles(stats, figures, asked) {
     qualityTile(figures, asked),
     tile("Version", count(stats.version), `${duration(stats.version_age_seconds)} old, ${several(stats.patterns, "topic")}`, "version"),
     tile("Requests", shortly(totals.trajectories), "recorded so far, all servers", "trajectory"),
-    tile("Feedback", shortly(totals.feedback), "told after the answer; other ratings came with it", "feedback"),
+    tile("Feedback", shortly(figures?.feedback ?? totals.feedback), "told after the answer; other ratings came with it", "feedback"),
     tile("Not learned yet", shortly(totals.waiting), "records that wait for learning", "waiting"),
     tile("Servers", count(totals.servers ?? 0), stats.database === "answers" ? "the database answers" : "the database is away", "server"));
 }
