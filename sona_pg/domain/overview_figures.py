@@ -180,7 +180,7 @@ class PlacedGraph:
 
 @dataclass(frozen=True, slots=True)
 class WantedFacts:
-    """Which facts of feedback are looked for: when they were recorded, if they call an answer bad, by whom, about what."""
+    """Which facts of feedback are looked for: when they were recorded, if they call one bad, by whom, about what."""
 
     since: datetime | None = None
     until: datetime | None = None  # without it

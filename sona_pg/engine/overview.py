@@ -322,6 +322,7 @@ class Overview:
         now = _dated(contended.ranked[:most], history)
         shown = {one.id for ranking in (now, *(answer.ranking for answer in then)) for one in ranking}
         answer = AnswerThen(serving.version, now, routes, found, moved)
+        self._engine.flush(SAID_WITHIN)  # what was said or taken back a moment ago counts
         rated = rated_before(session, vector, contended.ranking)
         return OldAnswers(answer, then, self._texts(sorted(shown)), sorted(gone), rated)
 

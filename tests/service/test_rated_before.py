@@ -39,6 +39,12 @@ def test_an_answer_that_was_rejected_again_and_again_is_not_said_to_be_right(ser
     assert rejected["rated"] >= 1
     assert rejected["quality"] < 0.5
     assert rejected["probability"] < min(rejected["confidence"], 0.5)
+    opinion = {"text": "abgg", "route": service.post("/v1/rank", {"text": "abgg"}, params=name).json()["ids"][0]}
+    trajectory = service.post("/v1/trajectories", opinion, params=name).json()["id"]
+    service.post("/v1/feedback", {"trajectory": trajectory, "quality": 0}, params=name)
+    assert first("abgg")["rated"] == rejected["rated"] + 1  # at once
+    service.post("/v1/feedback", {"trajectory": trajectory, "retract": True}, params=name)
+    assert first("abgg")["rated"] == rejected["rated"]
     liked = first("eef")
     assert liked["quality"] == pytest.approx(1)
     assert liked["probability"] > liked["confidence"]

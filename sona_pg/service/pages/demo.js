@@ -45,6 +45,7 @@ function reply(answer, before) {
   const head = before && h("p", { class: changed ? "good" : "quiet" }, changed ? "Asked again, it answers now:" : unchanged(answer, before));
   const probability = probabilityOf(answer);
   const unsure = probability !== null && probability < SURE && h("p", { class: "quiet" }, `I am not sure: this is right with ${share(probability)} probability. My best guess:`);
+  answer.outdate = () => unsure && unsure.replaceChildren(`At that time it was right with ${share(probability)} probability; what was said since has moved that, see below.`);
   const bubble = h("div", { class: `reply${changed ? " better" : ""}` }, head, unsure, h("p", { class: "said-back" }, answer.route),
     answer.told && answer.told !== answer.route && h("p", {}, answer.told), judge(answer));
   return h("li", { tabindex: "-1" }, bubble);
@@ -137,6 +138,7 @@ async function settle(answer, place, work, told, undo) {
 
 async function show(answer, before) {
   newest.set(answer.text, answer);
+  before?.outdate(); // its probability stands above the new one
   const line = reply(answer, before);
   talk.append(line);
   document.getElementById("why").replaceChildren(...why(answer, before));

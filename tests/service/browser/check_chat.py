@@ -152,6 +152,11 @@ def test_an_answer_that_was_rejected_again_and_again_is_not_told_to_be_sure(watc
         r"20.?% that the first is right: 84.?% by its scores, and 9 ratings of this answer to questions like it with a "
         r"mean of 10.?%", told,
     )  # fmt: skip
+    page.locator(".reply").first.get_by_role("button", name="▼ Wrong").click()
+    page.wait_for_selector(".reply:has-text('At that time it was right with 20')")  # no stale probability above
+    page.wait_for_function("() => document.querySelectorAll('.reply').length === 2")
+    assert "I am not sure" in page.locator(".reply").last.inner_text()
+    assert "I am not sure" not in page.locator(".reply").first.inner_text()
 
 
 def test_a_stranger_is_told_that_the_chat_is_not_sure(watched: Watched, site: Site) -> None:
