@@ -28,8 +28,8 @@ INVENTORY = {
         change_parts communities cycle_facts daily_sums day_of days_of
         decision_figures_between diff doubles_of ensure_dimension ensure_partitions
         evaluate_policies figures_between find_patterns first_id guard_partition hierarchy hubs
-        judged_between judged_of judged_topics last_cut last_id mark_batch mean_interval name_topic nearest_nodes
-        neighborhood neighbors
+        judged_between judged_of judged_topics last_cut last_id level_edges level_spread mark_batch mean_interval
+        name_topic nearest_nodes neighborhood neighbors
         pattern_cycles pattern_drift pattern_seasons pattern_trajectories patterns_at quality_by_label
         quality_by_parameter
         quality_changes quantile route_changes
