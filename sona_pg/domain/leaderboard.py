@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import NamedTuple
 
+from sona_pg.domain.overview_figures import interval
+
 
 class BadRatings(NamedTuple):
     """Ratings of a route among the latest trajectories of a period."""
@@ -15,8 +17,21 @@ class BadRatings(NamedTuple):
     bad: int
     corrected: int  # of the bad ones: another answer was said to be right
 
+    @property
+    def own(self) -> int:
+        """Ratings of questions for which no other answer was said to be right."""
+        return self.judged - self.corrected
+
+    def itself(self) -> tuple[float, float, float] | tuple[None, None, None]:
+        """Return the share rated bad of those with its 95 % interval: how badly a text is written."""
+        if not self.own:
+            return None, None, None
+        share = (self.bad - self.corrected) / self.own
+        return share, *interval(share, self.own)
+
 
 NOT_JUDGED = BadRatings(0, 0, 0)
+FEW = 10  # ratings; a share of fewer is not ordered among those of more
 SHORTEST = 100  # microseconds: a program that begins and ends a trajectory at once has measured nothing
 
 
@@ -51,13 +66,10 @@ class RouteStanding:
     judged: int = 0  # ratings of its latest trajectories, among which those below are counted
     bad: int = 0
     corrected: int = 0  # of the bad ones: another answer was said to be right
+    bad_itself: float | None = None  # share rated bad where none was: how badly a text is written
+    bad_itself_low: float | None = None
+    bad_itself_high: float | None = None
     changed: ChangedRoute | None = None  # within the period
-
-    @property
-    def bad_itself(self) -> float | None:
-        """Share rated bad where no other answer was said to be right: how badly a text is written."""
-        own = self.judged - self.corrected
-        return (self.bad - self.corrected) / own if own else None
 
     @property
     def cost_of_good(self) -> float | None:
@@ -81,13 +93,13 @@ Key = Callable[[RouteStanding], float | str | None]
 ORDERS: Mapping[str, Key] = {
     "route": lambda one: one.route.lower(),
     "like": lambda one: one.like_quality,
-    "likely": lambda one: one.like_low,
+    "likely": lambda one: one.low if one.like_low is None else one.like_low,
     "likely_as_sent": lambda one: one.low,
     "quality": lambda one: one.quality,
     "ratings": lambda one: one.rated,
     "bad": lambda one: one.bad,
     "corrected": lambda one: one.corrected,
-    "bad_itself": lambda one: one.bad_itself,
+    "bad_itself": lambda one: one.bad_itself_low,
     "latency": lambda one: None if (one.latency_us or 0) < SHORTEST else one.latency_us,
     "cost": lambda one: one.cost,
     "good_cost": lambda one: one.cost_of_good,
@@ -95,20 +107,26 @@ ORDERS: Mapping[str, Key] = {
 
 
 def ordered(routes: Iterable[RouteStanding], order: str, descending: bool) -> list[RouteStanding]:
-    """Return the routes by one of ``ORDERS``; those without that figure come last, either way."""
+    """Return the routes by one of ``ORDERS``; those without that figure come last, either way.
+
+    By ``bad_itself``, those with fewer than ``FEW`` ratings of that kind come after the others.
+    """
     key = ORDERS[order]
     by_name = sorted(routes, key=lambda one: one.route)
-    known = [one for one in by_name if key(one) is not None]
-    return [*sorted(known, key=key, reverse=descending), *(one for one in by_name if key(one) is None)]  # type: ignore[arg-type]
+    known = sorted((one for one in by_name if key(one) is not None), key=key, reverse=descending)  # type: ignore[arg-type]
+    if order == "bad_itself":
+        known.sort(key=lambda one: one.judged - one.corrected < FEW)
+    return [*known, *(one for one in by_name if key(one) is None)]
 
 
 def best_first(one: RouteStanding) -> tuple[int, float, float, str]:
     """Return the place of a route: by the lower end of the interval on like questions.
 
-    Routes without such a figure come next, by their plain means; those that nobody has rated come last.
+    A route without such a figure has its place by that of its plain mean, which is all that is known of it: behind all
+    others it would look worse than they are. Those that nobody has rated come last.
     """
     if one.like_low is not None and one.like_quality is not None:
         return (0, -one.like_low, -one.like_quality, one.route)
     if one.low is not None and one.quality is not None:
-        return (1, -one.low, -one.quality, one.route)
-    return (2, 0.0, 0.0, one.route)
+        return (0, -one.low, -one.quality, one.route)
+    return (1, 0.0, 0.0, one.route)

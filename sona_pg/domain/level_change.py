@@ -54,6 +54,11 @@ class RouteChange(NamedTuple):
     former_rated: int | None = None
     former_quality: float | None = None
 
+    @property
+    def is_worse(self) -> bool:
+        """Whether it is worse since that day."""
+        return self.after_quality < self.before_quality
+
 
 class FactsRevision(NamedTuple):
     """State of the facts of a space that its daily figures are of: two that are equal tell the same figures."""
@@ -169,7 +174,7 @@ def sentence(change: LevelChange, lasts: bool) -> str:
 
 def route_sentence(change: RouteChange) -> str:
     """Return the change of a route in words, beside that of all others."""
-    way = "worse" if change.after_quality < change.before_quality else "better"
+    way = "worse" if change.is_worse else "better"
     former = ""
     if change.former_quality is not None and change.former_rated is not None:
         former = f", and {_share(change.former_quality)} of {_ratings(change.former_rated)} before that"

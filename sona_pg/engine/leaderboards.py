@@ -81,12 +81,11 @@ def _standing(
     compared = (0, None, None, None) if like is None else (like.compared, like.quality, like.low, like.high)
     return RouteStanding(
         sums.route, sums.trajectories, sums.rated, quality, low, high, sums.latency_us, sums.costed, cost, *compared,
-        is_offered, *bad, _changed(change),
+        is_offered, *bad, *bad.itself(), _changed(change),
     )  # fmt: skip
 
 
 def _changed(change: RouteChange | None) -> ChangedRoute | None:
     if change is None:
         return None
-    is_worse = change.after_quality < change.before_quality
-    return ChangedRoute(change.changed_on, change.after_rated, change.after_quality, is_worse)
+    return ChangedRoute(change.changed_on, change.after_rated, change.after_quality, change.is_worse)

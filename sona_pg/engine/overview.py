@@ -154,7 +154,13 @@ class Overview:
     def leaderboard(self, days: float = 30.0, wanted: Wanted = ANY, until: date | None = None) -> Leaderboard:
         """Return routes of the last ``days`` with their figures; see ``leaderboards.leaderboard``."""
         session = self._session()
-        changed = self._route_changes.within(session, days, until)
+        changed = [*self._route_changes.within(session, days, until)]
+        if (
+            until is None
+        ):  # one that got worse before a short period is bad in all of it, and its mean does not tell since when
+            lately = self._route_changes.within(session, max(days, level_changes.LATELY))
+            known = {one.route for one in changed}
+            changed += [one for one in lately if one.is_worse and one.route not in known]
         return leaderboard(session, days, wanted, self.not_offered(), changed, until)
 
     def not_offered(self) -> frozenset[str]:

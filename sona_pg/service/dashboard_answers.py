@@ -256,6 +256,9 @@ class RouteRow(BaseModel):
     judged: int  # ratings of the latest 100,000 requests of the period, among which the bad ones are counted
     bad: int  # rated bad: 30 % or less, unless the space is set otherwise
     corrected: int  # of the bad ones: another answer was said to be right
+    bad_itself: float | None = None  # share rated bad of the others; null: there are none
+    bad_itself_low: float | None = None
+    bad_itself_high: float | None = None
     changed: ChangedRouteRow | None = None  # within the period, beyond chance and unlike all others
 
 

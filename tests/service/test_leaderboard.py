@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from sona_pg import MaintenanceConfig
+from sona_pg.domain.leaderboard import BadRatings, RouteStanding, best_first, ordered
 from sona_pg.engine import leaderboards
 from sona_pg.store.admin.maintenance import Maintenance
 from sona_pg.store.database import Database
@@ -120,6 +121,40 @@ def test_answers_that_were_wrongly_chosen_are_told_from_those_badly_written(serv
     assert [(one["route"], one["judged"], one["bad"], one["corrected"]) for one in board] == [
         ("unclear", 2, 2, 0), ("misplaced", 3, 2, 2),
     ]  # fmt: skip
+    assert board[0]["bad_itself"] == 1
+    assert (board[0]["bad_itself_low"], board[0]["bad_itself_high"]) == (pytest.approx(0.342, abs=0.001), 1)
+
+
+def standing(route: str, **more: object) -> RouteStanding:
+    """A route of 40 ratings as they were sent, with other figures."""
+    told = {"route": route, "trajectories": 40, "rated": 40, "quality": 0.5, "low": 0.35, "high": 0.65}
+    return RouteStanding(**{**told, "latency_us": None, "costed": 0, "cost": None, **more})  # type: ignore[arg-type]
+
+
+def test_the_worst_text_is_the_one_that_surely_is_bad_and_not_one_of_a_single_rating():
+    def rated(route: str, judged: int, bad: int) -> RouteStanding:
+        known = BadRatings(judged, bad, 0)
+        share, low, high = known.itself()
+        return standing(route, judged=judged, bad=bad, bad_itself=share, bad_itself_low=low, bad_itself_high=high)
+
+    routes = [rated("once", 1, 1), rated("twice", 2, 2), rated("good", 60, 5), rated("ruined", 57, 26),
+              rated("worst", 10, 9), standing("unjudged")]  # fmt: skip
+    assert [one.route for one in ordered(routes, "bad_itself", descending=True)] == [
+        "worst", "ruined", "good", "twice", "once", "unjudged",
+    ]  # fmt: skip
+    lowest_first = [one.route for one in ordered(routes, "bad_itself", descending=False)]
+    assert lowest_first == ["good", "ruined", "worst", "once", "twice", "unjudged"]
+
+
+def test_a_route_without_a_figure_on_like_questions_has_its_place_by_what_is_known():
+    routes = [
+        standing("std", like_quality=0.52, like_low=0.42, like_high=0.61),
+        standing("mini", like_quality=0.48, like_low=0.38, like_high=0.58),
+        standing("premium", quality=0.68, low=0.55, high=0.79),
+        standing("unrated", rated=0, quality=None, low=None, high=None),
+    ]
+    assert [one.route for one in sorted(routes, key=best_first)] == ["premium", "std", "mini", "unrated"]
+    assert [one.route for one in ordered(routes, "likely", descending=True)] == ["premium", "std", "mini", "unrated"]
 
 
 def test_an_answer_that_was_corrected_is_rated_bad_even_if_a_customer_liked_it(service, space, rows):

@@ -21,8 +21,11 @@ const routesOf = (one) => Object.entries(one.routes).map(([route, part]) => `${o
 
 const isScant = (one) => one.refused.startsWith("too little overlap");
 
-function reason(one) {
-  if (isScant(one)) return `not enough evidence: choices like these are worth ${several(Math.round(one.size), "rating")}, and it takes ${one.least}`;
+// Rounded down where it would read as enough.
+const worth = ({ size, least }) => (Math.round(size) < least ? several(Math.round(size), "rating") : `${(Math.floor(10 * size) / 10).toFixed(1)} ratings`);
+
+export function reason(one) {
+  if (isScant(one)) return `not enough evidence: choices like these are worth ${worth(one)}, and it takes ${one.least}`;
   return one.refused || null;
 }
 
@@ -54,7 +57,7 @@ function read(found) {
 function told(one, logged) {
   if (one.quality === null) return `${cost(one.budget)} a request, ${one.name}: ${reason(one)}.`;
   const change = 100 * (one.quality - logged.quality);
-  const against = Math.abs(change) < 0.5 ? "about as good as it was" : `${Math.abs(change).toFixed(0)} points ${change > 0 ? "better" : "worse"} than it was${one.low <= logged.high && logged.low <= one.high ? " (the ranges overlap: it may be chance)" : ""}`;
+  const against = Math.abs(change) < 0.5 ? "about as good as it was" : `${several(Math.round(Math.abs(change)), "point")} ${change > 0 ? "better" : "worse"} than it was${one.low <= logged.high && logged.low <= one.high ? " (the ranges overlap: it may be chance)" : ""}`;
   return `${cost(one.budget)} a request, ${one.name}: quality ${share(one.quality)} (likely between ${range(one.low, one.high)}), ${against}, for ${cost(1000 * one.cost)} per 1,000 requests. Routes: ${routesOf(one)}.${known(one.mix) ? ` Constant shares (${routesOf(one.mix)}), whatever is asked, would give ${share(one.mix.quality)} (likely between ${range(one.mix.low, one.mix.high)}) for that budget.` : ""}`;
 }
 

@@ -97,11 +97,11 @@ export function toneLegend() {
 export const legend = (styles) => h("ul", { class: "legend" }, styles.map(([name, style]) => h("li", {},
   s("svg", { width: 14, height: 12, viewBox: "0 0 14 12", "aria-hidden": "true" }, s("rect", { class: style, width: 14, height: 12 })), name)));
 
-// Whisker of a route: its mean and 95 % interval on a scale from 0 to 1.
-export function whisker(row) {
+// Whisker of a route: its mean and 95 % interval on a scale from 0 to 1; hollow where it has few ratings.
+export function whisker(row, isFew = false) {
   const x = linear([0, 1], [6, 154]);
   return s("svg", { width: 160, height: 18, viewBox: "0 0 160 18", "aria-hidden": "true" },
     s("line", { class: "axis", x1: 6, x2: 154, y1: 9, y2: 9, "stroke-opacity": ".3" }),
     s("line", { class: "whisker", x1: x(row.low), x2: x(row.high), y1: 9, y2: 9 }),
-    s("circle", { class: "dot", cx: x(row.quality), cy: 9, r: 5 }));
+    s("circle", { class: isFew ? "dot few" : "dot", cx: x(row.quality), cy: 9, r: 5 }));
 }

@@ -1,12 +1,12 @@
 // The leaderboard of the routes: which does best, how sure that is, and for which requests one was rated bad.
 
 import { get } from "./api.js";
-import { whisker } from "./charts.js";
+import { FEW, whisker } from "./charts.js";
 import { costColumn, intervalColumn, timeColumn } from "./columns.js";
 import { h, problem } from "./elements.js";
 import { whoAsks } from "./feedback.js";
-import { cost, costsIn, count, datesOf, offered, several, share } from "./format.js";
-import { fairQuality, likeQuality, plainQuality } from "./money.js";
+import { cost, costsIn, count, datesOf, offered, range, several, share } from "./format.js";
+import { fairQuality, plainQuality } from "./money.js";
 import { chosenPeriod } from "./range.js";
 import { requestLine } from "./request-finder.js";
 import { sortableTable } from "./sortable-table.js";
@@ -39,8 +39,36 @@ export const withoutFigures = ({ left_out: requests }) => requests > 0 && h("p",
 const day = datesOf({ dateStyle: "medium", timeZone: "UTC" });
 const nameOf = (route) => offered(route.route, route.is_offered ? [] : [route.route]);
 const changeOf = ({ changed }) => changed && `${changed.is_worse ? "▼ worse" : "▲ better"} since ${day.format(new Date(changed.changed_on))}: ${share(changed.quality)} of ${several(changed.rated, "rating")} since`;
-// Of what no other answer was said to be right for.
-const badItself = ({ judged, bad, corrected }) => (judged > corrected ? (bad - corrected) / (judged - corrected) : null);
+// Of what no other answer was said to be right for: how bad it is at least orders, and few ratings come after many.
+const ownRatings = ({ judged, corrected }) => judged - corrected;
+const badItself = {
+  name: "Bad itself", order: "bad_itself", word: "itself", kind: "nowrap", key: (route) => route.bad_itself_low, isFew: (route) => ownRatings(route) < FEW,
+  of: (route) => (ownRatings(route) > 0 ? `${share(route.bad_itself)} of ${count(ownRatings(route))} (${range(route.bad_itself_low, route.bad_itself_high)})` : null),
+  parts: [
+    { name: "Bad itself", kind: "number", of: (route) => share(route.bad_itself) },
+    { name: "Bad itself from", kind: "number", of: (route) => share(route.bad_itself_low) },
+    { name: "Bad itself to", kind: "number", of: (route) => share(route.bad_itself_high) },
+    { name: "Of ratings", kind: "number", of: (route) => count(ownRatings(route)) },
+  ],
+};
+const NAMED = 3; // routes in a sentence
+const names = (routes) => `${routes.slice(0, NAMED).map((route) => route.route).join(", ")}${routes.length > NAMED ? ` and ${count(routes.length - NAMED)} more` : ""}`;
+
+// Whether the first is the best beyond chance, of routes that come best first.
+export function howSure(routes) {
+  const rated = routes.filter((route) => fairQuality(route));
+  if (rated.length < 2) return null;
+  const [first, ...others] = rated;
+  const alike = others.filter((route) => fairQuality(route).high >= fairQuality(first).low);
+  if (!alike.length) return `That ${first.route} comes first is beyond chance.`;
+  return `This order is not sure: the range of ${first.route}, which comes first, overlaps with ${alike.length === 1 ? "that" : "those"} of ${names(alike)}.`;
+}
+
+// Routes that have no figure on like questions stand by all that is known of them.
+export function unlike(routes) {
+  const some = routes.filter((route) => route.like_quality === null && route.quality !== null);
+  return some.length > 0 && `Too few ratings of ${names(some)} are of topics that other routes answered too, so nothing compares ${some.length === 1 ? "it" : "them"} on like questions: ${some.length === 1 ? "its place and range are" : "their places and ranges are"} those of the questions as sent, easier or harder ones.`;
+}
 const PARTIAL = "What was rated bad is counted among the latest 100,000 requests of the period.";
 
 // `onBad(route)` shows the requests for which a route was rated bad; `order` is kept from table to table, `onOrder` fetches
@@ -50,25 +78,26 @@ export function leaderboard(found, when, onBad, order, onOrder) {
   const priced = rows.some((route) => route.cost !== null);
   const timed = rows.some((route) => latencyOf(route) !== null);
   const compared = rows.some((route) => route.like_quality !== null);
-  const shown = compared ? (route) => likeQuality(route) : (route) => plainQuality(route);
+  const shown = compared ? fairQuality : plainQuality;
   const corrected = found.corrected > 0;
   const bad = (route) => (route.bad ? h("button", { type: "button", class: "link act", "aria-label": `${count(route.bad)} rated bad: show those of ${route.route}`, onclick: () => onBad(route.route) }, count(route.bad)) : route.judged ? "0" : null);
   return [
     sortableTable((words) => `${named(found, order)}, ${when}; ${words}`, [
       { name: "Route", order: "route", heads: true, kind: "words", isText: true, key: (route) => route.route.toLowerCase(), of: (route) => [nameOf(route), changeOf(route) && h("p", { class: "note" }, changeOf(route))], parts: [{ name: "Route", of: nameOf }, { name: "Changed", of: changeOf }] },
       compared && { name: "On like questions", order: "like", word: "like", kind: "number", key: (route) => route.like_quality, of: (route) => share(route.like_quality) },
-      { name: "0 to 100 %", kind: "nowrap", of: (route) => shown(route) && whisker(shown(route)) },
+      { name: "0 to 100 %", kind: "nowrap", of: (route) => shown(route) && whisker(shown(route), route.rated < FEW) },
       { ...intervalColumn(shown), order: compared ? "likely" : "likely_as_sent", word: "interval", key: (route) => shown(route)?.low ?? null },
       { name: compared ? "As sent" : "Quality", order: "quality", word: compared ? "assent" : "quality", kind: "number", key: (route) => route.quality, of: (route) => share(route.quality) },
       { name: "Ratings", order: "ratings", kind: "number", key: (route) => route.rated, of: (route) => count(route.rated) },
       { name: "Rated bad", order: "bad", word: "bad", kind: "number", key: (route) => route.bad, of: bad, value: (route) => (route.judged ? route.bad : null) },
       corrected && { name: "Another was right", order: "corrected", word: "misplaced", kind: "number", key: (route) => route.corrected, of: (route) => (route.judged ? count(route.corrected) : null) },
-      corrected && { name: "Bad itself", order: "bad_itself", word: "itself", kind: "number", key: badItself, of: (route) => share(badItself(route)) },
+      corrected && badItself,
       timed && { ...timeColumn(latencyOf), name: "Median latency", order: "latency", key: latencyOf },
       priced && { ...meanCost, name: "Mean cost", order: "cost", key: (route) => route.cost },
       priced && { ...costColumn(goodCost), name: "Cost of a good answer", order: "good_cost", key: goodCost },
     ].filter(Boolean), rows, compared ? ORDERS.like : ORDERS.plain, { kept: order, onChoice: found.all > rows.length ? onOrder : null }),
     withoutFigures(found),
+    !order.name && compared && h("p", { class: "note" }, howSure(rows), " ", unlike(rows)),
     rows.some((route) => route.judged < route.rated) && h("p", { class: "note" }, PARTIAL),
     compared && h("p", { class: "note" }, "A route that is sent the hard questions gets worse ratings than it deserves: “as sent” is the plain mean. “On like questions” compares the routes within topics, as if all had answered the same questions. Where their ranges overlap, the difference may be chance."),
   ].filter(Boolean);

@@ -1,7 +1,7 @@
 // Money: what was spent on which route and when, quality for money, and the budget.
 
 import { get, post } from "./api.js";
-import { chart, frame, legend, QUALITY } from "./charts.js";
+import { chart, FEW, frame, legend, QUALITY } from "./charts.js";
 import { costColumn } from "./columns.js";
 import { asTable, h, problem, rounded, s, table } from "./elements.js";
 import { ago, cost, count, datesOf, inUnit, number, precise, several, share } from "./format.js";
@@ -123,10 +123,10 @@ export function qualityForMoney(rows) {
       const points = priced.map((route) => ({ x: sx(route.cost), y: sy(route.quality), r: 6, text: shortened(route.route) }));
       return [parts, priced.map((route, place) => [
         s("line", { class: "whisker", x1: points[place].x, x2: points[place].x, y1: sy(route.low), y2: sy(route.high) }),
-        s("circle", { class: "dot", cx: points[place].x, cy: points[place].y, r: 5 }, s("title", {}, `${route.route}: ${share(route.quality)}${isLike ? " on like questions" : ""}, ${several(route.rated, "rating")}, for ${cost(route.cost)}`)),
+        s("circle", { class: route.rated < FEW ? "dot few" : "dot", cx: points[place].x, cy: points[place].y, r: 5 }, s("title", {}, `${route.route}: ${share(route.quality)}${isLike ? " on like questions" : ""}, ${several(route.rated, "rating")}, for ${cost(route.cost)}`)),
       ]), placeLabels(points, { left: box.left, right: box.right, top: 14, bottom: box.bottom })];
     })),
-    h("p", { class: "note" }, `Up and to the left is better: more quality for less money. The line through a dot says how sure its quality is.${isLike ? " Quality is on like questions." : " Quality is of the questions that each route was sent, easier or harder ones."}`),
+    h("p", { class: "note" }, `Up and to the left is better: more quality for less money. The line through a dot says how sure its quality is; a hollow dot has fewer than ${FEW} ratings.${isLike ? " Quality is on like questions." : " Quality is of the questions that each route was sent, easier or harder ones."}`),
   ];
 }
 

@@ -10,7 +10,7 @@ import { term } from "./terms.js";
 
 const LEADING = 12; // rows that are shown at once
 
-const points = (value) => `${value < 0 ? "−" : "+"}${(100 * Math.abs(value)).toFixed(0)} points`;
+export const points = (value) => `${value < 0 ? "−" : "+"}${several(Math.round(100 * Math.abs(value)), "point")}`;
 
 // Beyond chance or not, in a word: the interval of the difference tells.
 function trend({ change: known }) {

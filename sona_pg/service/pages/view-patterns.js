@@ -39,7 +39,7 @@ function bestInRow(pattern, gone) {
 }
 
 function bestOf(pattern, gone) {
-  if (!pattern.best_route && pattern.succeeded) return "none that did not get worse has 10 ratings yet";
+  if (!pattern.best_route && pattern.succeeded) return "none yet: the routes that did not get worse have fewer than 10 ratings each";
   if (!pattern.best_route) return pattern.former_best ? "none that is offered has 10 ratings yet" : "none has 10 ratings yet";
   const { alike, cheapest, best_route: best } = pattern;
   const others = alike.length ? `. ${alike.join(", ")} ${alike.length === 1 ? "is" : "are"} not shown to be worse yet.` : "";

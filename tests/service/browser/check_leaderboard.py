@@ -42,12 +42,15 @@ def test_all_routes_are_ordered_and_not_those_shown_alone(watched: Watched, site
     page.wait_for_selector("caption:has-text('the first 50 of 60')")
     board = page.locator("table:has(caption:has-text('Bad itself, highest first'))")
     first = board.locator("tbody tr").first
-    assert first.locator("th").inner_text() == "article 58"  # of one rating for itself, as bad as article 59
-    assert first.locator("td[data-name='Another was right']").inner_text() == "2"
-    assert board.locator("tbody tr").nth(1).locator("th").inner_text() == "article 59"
+    assert first.locator("th").inner_text() == "article 59"
+    assert first.locator("td[data-name='Bad itself']").inner_text() == "100 % of 2 (34 % to 100 %)"
+    second = board.locator("tbody tr").nth(1)
+    assert second.locator("th").inner_text() == "article 58"  # of one rating for itself: less sure
+    assert second.locator("td[data-name='Another was right']").inner_text() == "2"
+    assert first.locator("circle.dot.few").count() == 1
     assert page.evaluate("document.activeElement.textContent").startswith("Bad itself")
     page.get_by_label("Period").select_option("90")  # what is drawn anew keeps the order
-    page.wait_for_function("() => document.querySelector('tbody th')?.textContent === 'article 58'")
+    page.wait_for_function("() => document.querySelector('tbody th')?.textContent === 'article 59'")
     page.wait_for_selector("th[aria-sort=descending]:has-text('Bad itself')")
     watched.require_readable("leaderboard-of-many")
 
@@ -69,3 +72,26 @@ def test_what_an_order_leaves_out_is_told(watched: Watched, site: Site) -> None:
     page.keyboard.press("Enter")
     page.wait_for_selector("p:has-text('No route with “nobody” in its name')")
     page.wait_for_selector("p:has-text('7 requests of this period are of rarer ones')")
+
+
+def test_the_words_of_an_unsure_order_and_of_scant_evidence(watched: Watched, site: Site) -> None:
+    page = watched.page
+    page.goto(f"{site.url}/?space=articles#routes")
+
+    def told(module: str, call: str, given: object) -> object:
+        return page.evaluate(f"(given) => import('./assets/{module}.js').then((made) => made.{call}(given))", given)
+
+    like = {"like_quality": 0.52, "like_low": 0.42, "like_high": 0.61, "quality": 0.5, "low": 0.4, "high": 0.6}
+    std, mini = like | {"route": "std"}, like | {"route": "mini", "like_low": 0.3, "like_high": 0.45}
+    premium = like | {"route": "premium", "like_quality": None, "low": 0.55}
+    assert told("leaderboard", "howSure", [std, mini]) == (
+        "This order is not sure: the range of std, which comes first, overlaps with that of mini."
+    )
+    assert told("leaderboard", "howSure", [premium, mini]) == "That premium comes first is beyond chance."
+    assert str(told("leaderboard", "unlike", [premium, std])).startswith("Too few ratings of premium are of topics")
+    scant = {"refused": "too little overlap", "size": 49.97, "least": 50}
+    assert told("budgets", "reason", scant) == (
+        "not enough evidence: choices like these are worth 49.9 ratings, and it takes 50"
+    )
+    assert "worth 12 ratings," in str(told("budgets", "reason", scant | {"size": 12.4}))
+    assert [told("topic-periods", "points", value) for value in (0.01, -0.1)] == ["+1 point", "−10 points"]
