@@ -188,6 +188,27 @@ def route_sentence(change: RouteChange) -> str:
     )
 
 
+def same_change(route: RouteChange, changes: Iterable[LevelChange]) -> LevelChange | None:
+    """Return the change of the mean that may be that of a route: in its direction, and not told of the same day.
+
+    The day of a route lies then within the days between which the mean changed.
+    """
+    way = route.after_quality - route.before_quality
+    return next((
+        one for one in changes
+        if one.difference * way > 0 and one.earliest <= route.changed_on <= one.latest and one.day != route.changed_on
+    ), None)  # fmt: skip
+
+
+def same_sentence(route: RouteChange, change: LevelChange) -> str:
+    """Return what two days of what may be one change mean, in words."""
+    return (
+        f"The quality of all, told from about {dated(change.day)} on, changed between {_day(change.earliest)} and "
+        f"{dated(change.latest)}: “{route.route}” itself changed within these days, about {dated(route.changed_on)}, "
+        "so both may be one change."
+    )
+
+
 def _ratings(count: int) -> str:
     return f"{count:,} rating{'' if count == 1 else 's'}"
 

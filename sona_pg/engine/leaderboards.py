@@ -79,9 +79,10 @@ def _standing(
     low, high = (None, None) if quality is None else interval(quality, sums.rated)
     cost = sums.cost / sums.costed if sums.costed else None
     compared = (0, None, None, None) if like is None else (like.compared, like.quality, like.low, like.high)
+    share, least, most = bad.itself()
     return RouteStanding(
         sums.route, sums.trajectories, sums.rated, quality, low, high, sums.latency_us, sums.costed, cost, *compared,
-        is_offered, *bad, *bad.itself(), _changed(change),
+        is_offered, *bad, changed=_changed(change), bad_itself=share, bad_itself_low=least, bad_itself_high=most,
     )  # fmt: skip
 
 

@@ -15,6 +15,8 @@ from sona_pg.domain.level_change import (
     dated,
     joined,
     route_sentence,
+    same_change,
+    same_sentence,
     sentence,
 )
 from sona_pg.domain.period_figures import SpaceEvent
@@ -78,9 +80,11 @@ def earlier_change(session: Session, days: float, until: date | None = None) -> 
     return found[-1] if found and not within else None
 
 
-def told_changes(found: Sequence[RouteChange]) -> list[ToldRouteChange]:
-    """Return changes of routes with their sentences."""
-    return [ToldRouteChange(one, route_sentence(one)) for one in found]
+def told_changes(found: Sequence[RouteChange], beside: Sequence[ToldChange] = ()) -> list[ToldRouteChange]:
+    """Return changes of routes with their sentences; ``beside``: changes of the mean that are told on the same page."""
+    of_all = [one.change for one in beside]
+    told = [(one, route_sentence(one), same_change(one, of_all)) for one in found]
+    return [ToldRouteChange(one, f"{words} {same_sentence(one, same)}" if same else words) for one, words, same in told]
 
 
 def ratings_since(session: Session, worse: Sequence[RouteChange]) -> Mapping[UUID, Mapping[str, RatingsSince]]:
@@ -95,8 +99,10 @@ def ratings_since(session: Session, worse: Sequence[RouteChange]) -> Mapping[UUI
     return {pattern.id: {**unrated, **known.get(pattern.id, {})} for pattern in session.serving.patterns}
 
 
-def explained(session: Session, day: date, days: float, until: date | None = None) -> ExplainedChange:
-    """Return the change of ``day``, which is one of ``changes``, with its parts.
+def explained(
+    session: Session, day: date, days: float, until: date | None = None, routes: Sequence[RouteChange] = ()
+) -> ExplainedChange:
+    """Return the change of ``day``, which is one of ``changes``, with its parts; ``routes``: what changed of these.
 
     Raises:
         InvalidValue: quality did not change beyond chance on that day.
@@ -114,7 +120,11 @@ def explained(session: Session, day: date, days: float, until: date | None = Non
     difference = change.difference
     words, named = reasons(difference, shown)
     beside = [one for one in events(session) if change.day - AROUND <= one.at.date() <= change.day + AROUND]
-    return ExplainedChange(change, found.sentence, f"{words}{compared(change, first, last)}", named, shown, beside)
+    words += compared(change, first, last)
+    blamed = {part.name for part in named if part.kind == "route"}
+    same = [one for one in routes if one.route in blamed and same_change(one, [change])]
+    words = " ".join([words, *(same_sentence(one, change) for one in same)])
+    return ExplainedChange(change, found.sentence, words, named, shown, beside)
 
 
 def compared(change: LevelChange, first: date, last: date) -> str:

@@ -135,13 +135,16 @@ class Overview:
         """Return the latest change of the period before the last ``days``, where these have none themselves."""
         return level_changes.earlier_change(self._session(), days, until)
 
-    def route_changes(self, days: float = 30.0, until: date | None = None) -> list[ToldRouteChange]:
+    def route_changes(
+        self, days: float = 30.0, until: date | None = None, beside: Sequence[ToldChange] = ()
+    ) -> list[ToldRouteChange]:
         """Return the routes whose own quality changed in the last ``days``, those that changed most ratings first."""
-        return level_changes.told_changes(self._route_changes.within(self._session(), days, until))
+        return level_changes.told_changes(self._route_changes.within(self._session(), days, until), beside)
 
     def explained_change(self, day: date, days: float = 30.0, until: date | None = None) -> ExplainedChange:
         """Return the change of a day with what it came with; see ``level_changes.explained``."""
-        return level_changes.explained(self._session(), day, days, until)
+        session = self._session()
+        return level_changes.explained(session, day, days, until, self._route_changes.within(session, days, until))
 
     def quality_over_time(self, days: float = 30.0, until: date | None = None) -> QualityCurve[QualitySpan]:
         """Return the quality within equal spans of time; see ``quality_curves.over_time``."""
@@ -154,13 +157,7 @@ class Overview:
     def leaderboard(self, days: float = 30.0, wanted: Wanted = ANY, until: date | None = None) -> Leaderboard:
         """Return routes of the last ``days`` with their figures; see ``leaderboards.leaderboard``."""
         session = self._session()
-        changed = [*self._route_changes.within(session, days, until)]
-        if (
-            until is None
-        ):  # one that got worse before a short period is bad in all of it, and its mean does not tell since when
-            lately = self._route_changes.within(session, max(days, level_changes.LATELY))
-            known = {one.route for one in changed}
-            changed += [one for one in lately if one.is_worse and one.route not in known]
+        changed = self._route_changes.marked(session, days, until)
         return leaderboard(session, days, wanted, self.not_offered(), changed, until)
 
     def not_offered(self) -> frozenset[str]:

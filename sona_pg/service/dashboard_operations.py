@@ -149,7 +149,7 @@ async def quality_changes(call: Call[Any]) -> Any:
     found = await _overview(call, lambda known: known.changes(*_period(call)))
     earlier = await _overview(call, lambda known: known.earlier_change(*_period(call))) if not found else None
     told = [{**one.change._asdict(), "sentence": one.sentence} for one in (*found, *([earlier] if earlier else []))]
-    routes = await _overview(call, lambda known: known.route_changes(*_period(call)))
+    routes = await _overview(call, lambda known: known.route_changes(*_period(call), beside=found))
     return {
         "changes": told[: len(found)], "earlier": told[0] if earlier else None,
         "routes": [{**one.change._asdict(), "sentence": one.sentence} for one in routes],

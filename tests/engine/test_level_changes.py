@@ -17,8 +17,8 @@ from sona_pg.config import LoopConfig, MaintenanceConfig, PatternConfig
 from sona_pg.domain.change_reasons import reasons
 from sona_pg.domain.ids import uuid7
 from sona_pg.domain.leaderboard import ChangedRoute
-from sona_pg.domain.level_change import ChangePart, LevelChange, joined, sentence
-from sona_pg.engine.level_changes import compared
+from sona_pg.domain.level_change import ChangePart, LevelChange, RouteChange, joined, same_change, sentence
+from sona_pg.engine.level_changes import ToldChange, compared, told_changes
 from sona_pg.engine.overview import Overview
 from sona_pg.errors import InvalidValue
 
@@ -181,6 +181,38 @@ def test_an_answer_that_collapsed_while_all_else_rose_is_told(engine: SonaEngine
         assert [name for name, changed in marked.items() if changed] == ["track"]
     changed, change = marked["track"], told.change
     assert changed == ChangedRoute(change.changed_on, change.after_rated, change.after_quality, is_worse=True)
+
+
+def test_a_route_and_the_mean_that_tell_two_days_of_one_change_say_so(engine: SonaEngine) -> None:
+    day = date(2026, 11, 2)
+    mean = LevelChange(day, 0.45, 0.2, 0.6, day - timedelta(days=6), 39, 0.26, day + timedelta(days=21), 181, 0.71, 0.0,
+                       day - timedelta(days=1), day + timedelta(days=8))  # fmt: skip
+    later = day + timedelta(days=7)
+    std = RouteChange("std", later, day - timedelta(days=7), 30, 0.1, later, 40, 0.85, 0.63, 0.69, 0.0)
+    told = [ToldChange(mean, "")]
+    (both,) = told_changes([std], told)
+    assert both.sentence.endswith(
+        "The quality of all, told from about 2 November 2026 on, changed between 1 November and 10 November 2026: "
+        "“std” itself changed within these days, about 9 November 2026, so both may be one change."
+    )
+    for other in (
+        std._replace(changed_on=day), std._replace(changed_on=day + timedelta(days=9)), std._replace(after_quality=0.0),
+    ):  # fmt: skip
+        assert "one change" not in told_changes([other], told)[0].sentence
+
+
+def test_the_reasons_of_a_change_name_the_day_of_the_route_that_made_it(engine: SonaEngine) -> None:
+    def calls(day: int, drawn: random.Random) -> Call:
+        given = drawn.choice(("std", "mini", "large"))
+        return DELIVERY, "where is it?", given, "plan:free", 0.1 if given == "std" and day >= 15 else 0.75
+
+    record(engine, calls, each=20)
+    (change,) = Overview(engine).changes(30)
+    of_std = next(one.change for one in Overview(engine).route_changes(30) if one.change.route == "std")
+    beside = change.change._replace(day=of_std.changed_on - timedelta(days=1), earliest=of_std.changed_on)
+    assert same_change(of_std, [beside]) is beside
+    words = Overview(engine).explained_change(change.change.day, 30).reasons
+    assert ("may be one change" in words) == (of_std.changed_on != change.change.day)
 
 
 def test_an_answer_that_was_mended_is_told_with_both_days(engine: SonaEngine) -> None:
