@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator
 
@@ -15,6 +16,16 @@ COLUMNS = (
     "route (snips: weights that sum to one), for comparison: far from quality, they say that the model is much of it",
     "effective_size: how many decisions of the policy's own the weighed log is worth",
 )
+
+
+def _on_prices(judged: PolicyEvaluation) -> Iterator[str]:
+    """Yield what the decisions really cost, where the routes' prices tell otherwise."""
+    by_price = judged[0].cost  # of the logged policy
+    if math.isfinite(judged.paid) and math.isfinite(by_price) and not math.isclose(judged.paid, by_price, rel_tol=0.01):
+        yield (
+            f"cost is by the routes' prices, so that policies compare: by them a logged decision cost {by_price:.3g}; "
+            f"{judged.paid:.3g} was really paid"
+        )
 
 
 def estimate_notes(judged: PolicyEvaluation) -> Iterator[str]:
@@ -35,6 +46,7 @@ def estimate_notes(judged: PolicyEvaluation) -> Iterator[str]:
                 f"{estimate.policy}: at {estimate.uncovered:.0%} of the decisions the log hardly ever takes its route; "
                 "there quality is the model's guess, and the interval allows for any"
             )
+    yield from _on_prices(judged)
     if judged.not_offered:
         yield f"no longer offered, so that only the logged policy takes it: {', '.join(judged.not_offered)}"
     if judged.left_out > len(judged.trajectories) // 10:

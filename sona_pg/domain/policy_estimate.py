@@ -21,7 +21,9 @@ class PolicyEstimate:
     quality: float  # doubly robust (DR)
     low: float  # 95 % interval of ``quality``, which allows for any quality where the log does not cover the policy
     high: float
-    cost: float  # mean per decision (logged policy: of those with a known cost); NaN while an offered route has none
+    cost: (
+        float  # mean per decision, by the routes' prices (logged policy: known ones); NaN while an offered one has none
+    )
     ips: float  # inverse propensity scoring, for comparison
     snips: float  # the same, self-normalised
     effective_size: float  # effective sample size, in logged decisions
@@ -53,6 +55,7 @@ class PolicyEvaluation(Sequence[PolicyEstimate]):
     learned_from: int  # earlier decisions, used only to fit the models
     left_out: int  # decisions without a propensity or an outcome yet
     not_offered: tuple[str, ...] = ()  # routes that are no longer offered: only the logged policy takes them
+    paid: float = math.nan  # mean real cost of the decisions that told one
 
     @overload
     def __getitem__(self, index: int) -> PolicyEstimate: ...

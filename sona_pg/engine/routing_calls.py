@@ -99,7 +99,8 @@ class RoutingCalls(EngineLifetime):
             budgets: mean costs per decision, for which to evaluate the router and the versions as well.
             budget_shares: the same as shares of what the logged decisions cost: .5 is half of it. One that even the
                 cheapest routes exceed has no estimate, but a reason.
-            costs: of every route; by default its mean cost in the evaluated decisions.
+            costs: price of every route; by default its mean cost in the evaluated decisions. The cost of every policy
+                is by these prices, the logged one's as well; ``paid`` of the result is what was really paid.
             limit: decisions read at most, the newest.
 
         Raises:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -49,7 +50,7 @@ class PolicyAnswer(BaseModel):
     quality: float | None  # doubly robust
     low: float | None  # 95 % interval, wider by what the log does not cover
     high: float | None
-    cost: float | None
+    cost: float | None  # by the prices of its routes, those of `costs` if they are given
     ips: float | None
     snips: float | None
     effective_size: float
@@ -71,6 +72,7 @@ class EvaluateAnswer(BaseModel):
     since: datetime | None
     until: datetime | None
     not_offered: list[str]  # routes of these decisions that are no longer offered: only the logged policy takes them
+    paid: float | None  # mean real cost of the decisions that told one; null: none did
     least_size: float  # effective size below which a policy has no estimate
 
 
@@ -87,7 +89,7 @@ async def evaluate(call: Call[EvaluateBody]) -> Any:
         judged = await engine.evaluate_policies(**call.body.model_dump())
     except LearningError as exc:
         nothing: dict[str, Any] = {"decisions": 0, "learned_from": 0, "left_out": 0, "since": None, "until": None}
-        said = {"not_offered": [], "least_size": EFFECTIVE_FLOOR, "refused": str(exc)}
+        said: dict[str, Any] = {"not_offered": [], "paid": None, "least_size": EFFECTIVE_FLOOR, "refused": str(exc)}
         return nothing | said | {"estimates": []}
     return _told(judged)
 
@@ -102,5 +104,6 @@ def _told(judged: PolicyEvaluation) -> dict[str, Any]:
         "since": judged.since,
         "until": judged.until,
         "not_offered": list(judged.not_offered),
+        "paid": None if math.isnan(judged.paid) else judged.paid,
         "least_size": EFFECTIVE_FLOOR,
     }

@@ -125,7 +125,15 @@ def evaluate(
         learned_from=start,
         left_out=int(np.count_nonzero(stored_at >= since.timestamp())) - (n - inside),
         not_offered=tuple(name for name in read.names if name in gone),
+        paid=_paid(read.log.events[judged]),
     )
+
+
+def _paid(events: RouteEvents) -> float:
+    """Return the mean real cost of those that told one; NaN if none did."""
+    if events.paid is None or not np.isfinite(events.paid).any():
+        return float("nan")
+    return float(events.paid[np.isfinite(events.paid)].mean(dtype=np.float64))
 
 
 def _own_policies(

@@ -48,7 +48,7 @@ def test_half_a_budget_has_an_estimate_with_its_routes(service, asked):
         assert sum(one["routes"].values()) == pytest.approx(1)
         assert one["refused"] or one["low"] < one["quality"] < one["high"]
     assert found["decisions"] + found["learned_from"] == 300
-    assert (found["not_offered"], found["least_size"]) == ([], 50)
+    assert (found["not_offered"], found["least_size"], found["paid"]) == ([], 50, None)
     engine = service.app.state.service.spaces.opened[asked["params"]["space"]].engine
     again = engine.evaluate_policies(budget_shares=[0.5, 0.9])
     assert [one.as_dict()["quality"] for one in again] == [one["quality"] for one in found["estimates"]]

@@ -247,3 +247,20 @@ def test_commands_do_not_learn_unasked(engine: SonaEngine, database_url: str, mo
 def test_amounts_that_make_no_sense_are_refused_by_name(engine: SonaEngine, asked: dict, told: str) -> None:
     with pytest.raises(InvalidValue, match=told):
         engine.evaluate_policies(**asked)
+
+
+def test_what_was_really_paid_is_told_beside_the_given_prices(engine: SonaEngine) -> None:
+    """Each policy's cost is by the prices, so that they compare; the logged row's looked like money spent."""
+    for turn in range(300):
+        route = ("weak", "strong")[turn % 2]
+        decision = Decision(route, 0.5, {}, 0, cost=COSTS[route])
+        handle = engine.begin_trajectory(np.eye(DIM, dtype=np.float32)[turn % DIM], decision=decision)
+        engine.end_trajectory(handle, float(turn % 2), cost=2 * COSTS[route] if turn % 3 else None)
+    engine.flush()
+    judged = engine.evaluate_policies(costs=COSTS)
+    assert (judged.of("logged").cost, judged.paid) == (pytest.approx(0.5), pytest.approx(1.0))
+    note = "by them a logged decision cost 0.5; 1 was really paid"
+    assert [told for told in estimate_notes(judged) if told.endswith(note)]
+    by_spending = engine.evaluate_policies(costs={name: 2 * price for name, price in COSTS.items()})
+    assert (by_spending.of("logged").cost, by_spending.paid) == (pytest.approx(1.0), pytest.approx(1.0))
+    assert not [told for told in estimate_notes(by_spending) if "really paid" in told]

@@ -101,6 +101,8 @@ export interface PolicyEstimate {
 export interface PolicyEvaluation {
   estimates: PolicyEstimate[]; refused: string; decisions: number; learned_from: number; left_out: number;
   since: string | null; until: string | null; not_offered: string[]; least_size: number;
+  /** Mean real cost of the decisions that told one; `cost` of every policy is by its routes' prices. */
+  paid: number | null;
 }
 
 export interface CallOptions {
