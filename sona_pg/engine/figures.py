@@ -129,6 +129,7 @@ class Figures:
                 "abandoned": hot.abandoned_count,
                 "waiting": hot.waiting,
                 "instant_updates": held.instant.metrics().updates,
+                "automatic": session.config.loops.automatic,
                 "failed_cycles": session.failures,
                 "clock_skew_ms": None if skew is None else round(skew, 3),
                 "standby": session.database.reads.state,

@@ -46,7 +46,8 @@ class StatusCalls(EngineLifetime):
             adapters: the version or the file that the adapters are of.
             server: this engine since it was opened: its ``id`` in ``sona.servers``; trajectories ``recorded``,
                 ``dropped`` (the buffer was full) and ``abandoned`` (never ended); records ``waiting`` for their commit;
-                ``instant_updates`` of loop A; ``failed_cycles``; ``clock_skew_ms`` to the database; ``standby``, which
+                ``instant_updates`` of loop A; ``automatic``, whether it runs cycles by itself; ``failed_cycles``;
+                ``clock_skew_ms`` to the database; ``standby``, which
                 answers reads; ``writer``, with what was committed (``trajectories``, ``steps``, ``feedback``,
                 ``batches``), records ``waiting`` in memory or spool, the oldest for ``waiting_seconds`` at most,
                 records ``rejected`` by Postgres, of these ``rejected_unsaved`` (in memory) and

@@ -225,11 +225,14 @@ export class SonaEngine {
 
   async _stats() {
     const told = await this.client.stats();
-    const buffered = this.queue.length + told.totals.waiting; // not learned from yet
+    const { trajectories: recorded, waiting, dropped } = told.totals;
+    const lost = this.queue.dropped + dropped;
     return JSON.stringify({
-      ...told, trajectories_recorded: told.totals.trajectories, trajectories_buffered: buffered,
-      trajectories_dropped: this.queue.dropped + told.totals.dropped, patterns_stored: told.patterns, patterns_learned: told.patterns,
-      micro_updates: told.server.instant_updates, background_cycles: told.version,
+      ...told, trajectories_recorded: recorded, trajectories_buffered: this.queue.length + waiting, // not learned from yet
+      trajectories_dropped: lost, buffer_success_rate: lost ? recorded / (recorded + lost) : 1,
+      patterns_stored: told.patterns, patterns_learned: told.patterns,
+      micro_updates: told.server.instant_updates, background_cycles: told.version, ewc_tasks: null,
+      instant_enabled: true, background_enabled: told.server.automatic ?? null, // an earlier service does not tell
     });
   }
 

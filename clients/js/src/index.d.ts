@@ -328,6 +328,28 @@ export interface LearnedPattern extends LocalPattern {
   lastAccessed: string;
 }
 
+/** The service's figures of the space, with @ruvector/sona's names of some. */
+export interface SonaStats {
+  trajectories_recorded: number;
+  /** Of this queue, and those of the space that no cycle has learned from yet. */
+  trajectories_buffered: number;
+  trajectories_dropped: number;
+  /** Share of the trajectories that were not dropped; 1 where there are none. */
+  buffer_success_rate: number;
+  patterns_stored: number;
+  patterns_learned: number;
+  micro_updates: number;
+  /** Number of the version, which each cycle that learned raises. */
+  background_cycles: number;
+  /** Null: the service does not tell how many tasks EWC++ protects. */
+  ewc_tasks: null;
+  /** True: a service always runs loop A. */
+  instant_enabled: true;
+  /** Whether the service that answers runs cycles by itself; where it does not, a `sona-pg worker` may. Null: an earlier release does not tell. */
+  background_enabled: boolean | null;
+  [figure: string]: any;
+}
+
 /** The names of @ruvector/sona on top of the store. */
 export class SonaEngine {
   constructor(client: SonaClient, queue: FeedbackQueue, model: LocalModel | null, options?: { wasm?: boolean; storage?: QueueStorage });
@@ -370,6 +392,7 @@ export class SonaEngine {
   forceLearn(): Promise<string>;
   /** Tells what has been applied here since the last call, else null. Never rejects; asks the service only if `syncEvery` is 0, once a second at most. */
   tick(): Promise<string | null>;
+  /** JSON of `SonaStats`. */
   getStats(): Promise<string>;
   setEnabled(enabled: boolean): void;
   isEnabled(): boolean;

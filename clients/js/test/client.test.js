@@ -11,7 +11,7 @@ import { promisify } from "node:util";
 
 import { close, DIM, space, taught, url } from "../fixtures/service.js";
 import { CALLS, ServiceError, SonaClient, SonaEngine, uuid7 } from "../src/index.js";
-import { decodeVector, encodeVector } from "../src/vectors.js";
+import { decodeVector, encoded, encodeVector } from "../src/vectors.js";
 
 test("every call of /v1 has a method, and every method a call", async () => {
   const { paths } = await (await fetch(`${url}/openapi.json`)).json();
@@ -109,6 +109,8 @@ test("the names of @ruvector/sona work on the store", async () => {
   const stats = JSON.parse(await engine.getStats());
   assert.deepEqual([stats.totals.trajectories, stats.trajectories_recorded, stats.trajectories_buffered, stats.patterns_learned], [6, 6, 0, 1]);
   assert.equal(stats.background_cycles, 1);
+  const names = ["buffer_success_rate", "ewc_tasks", "instant_enabled", "background_enabled"]; // as in @ruvector/sona
+  assert.deepEqual(names.map((name) => stats[name]), [1, null, true, false]); // the test's service learns when it is asked
   await engine.client.remember({ ids: ["a"], vectors: [x], contents: [{ text: "known" }] });
   assert.deepEqual((await engine.recall({ vector: x })).recalled.map(({ id, content }) => [id, content.text]), [["a", "known"]]);
   assert.equal(await engine.tick(), null);
@@ -213,6 +215,10 @@ test("ids are of their time, and vectors keep their numbers", () => {
   assert.equal(parseInt(id.replaceAll("-", "").slice(0, 12), 16), at);
   const numbers = Float32Array.from({ length: 5000 }, (_, place) => Math.sin(place));
   assert.deepEqual(decodeVector(encodeVector(numbers)), numbers);
+  const rows = [numbers, Array.from(numbers.subarray(0, 2)), "AAAA"];
+  for (const name of ["vectors", "context_vectors"]) {
+    assert.deepEqual(encoded({ [name]: rows }), { [name]: [encodeVector(numbers), encodeVector(numbers.subarray(0, 2)), "AAAA"] });
+  }
 });
 
 test("a call that there is none of is answered with the names of those there are", async () => {
