@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import typer
@@ -10,6 +11,21 @@ import typer
 from sona_pg.cli.options import Limit, SpaceName, Url, address_of, database_at
 from sona_pg.cli.render import show_rows
 from sona_pg.config import Environment
+
+MOST_NAMED = 10  # spaces of a note
+
+OF_SERVERS = ("fleet", "cycle_log")  # views that look like a store at rest, if its servers are in other spaces
+
+
+def _tell_elsewhere(space: str, live: Mapping[str, int]) -> None:
+    """Name the spaces with live servers if ``space`` has none; on standard error, for in a pipe rows are JSON."""
+    if live and space not in live:
+        named = ", ".join(repr(name) for name in list(live)[:MOST_NAMED])
+        more = f" and {len(live) - MOST_NAMED} more" if len(live) > MOST_NAMED else ""
+        print(
+            f"sona-pg: space {space!r} has no live server; spaces with live servers: {named}{more} (--space NAME)",
+            file=sys.stderr,
+        )
 
 
 def _view(
@@ -26,6 +42,8 @@ def _view(
         database = Database.open(address, Environment.read().migrate)
         try:
             rows = [row for row in database.read_view(name, database.find_space(space), limit) if keep(row)]
+            if name in OF_SERVERS:
+                _tell_elsewhere(space, database.overview.live_servers())
         finally:
             database.close()
         show_rows(rows, f"{name.replace('_', ' ')} of space {space!r}", ("space", "space_id", *hide))

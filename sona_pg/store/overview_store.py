@@ -57,6 +57,7 @@ FROM (
 ) g
 ORDER BY g.day DESC, g.waited DESC
 """
+LIVE_SERVERS = "SELECT space, count(*) FROM sona.fleet WHERE state = 'live' GROUP BY space ORDER BY space"
 VIEWS = {
     "pattern_summary": "SELECT * FROM sona.pattern_summary WHERE space = :space ORDER BY size DESC LIMIT :limit",
     "quality_by_day": "SELECT * FROM sona.quality_by_day WHERE space = :space ORDER BY day DESC, route LIMIT :limit",
@@ -252,6 +253,11 @@ class OverviewStore:
             return [dict(row._mapping) for row in rows]
 
         return self._read(f"reading sona.{view}", read, math.inf)
+
+    def live_servers(self) -> dict[str, int]:
+        """Return the number of live servers of each space that has one, by the space's name."""
+        found = self._read("counting live servers", lambda c: c.execute(text(LIVE_SERVERS)).all())
+        return {str(space): int(servers) for space, servers in found}
 
     def _read(self, doing: str, read: Callable[[Connection], Result], limit: float = BRIEF) -> Result:
         def run(engine: Engine) -> Result:

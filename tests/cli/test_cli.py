@@ -106,6 +106,18 @@ def test_the_fleet_hides_servers_that_have_ended(taught: str) -> None:
         assert json.loads(line)["server_id"] == str(engine.server_id)
 
 
+@pytest.mark.parametrize("command", ["fleet", "cycles"])
+def test_a_space_without_live_servers_names_those_that_have_some(taught: str, command: str) -> None:
+    """Tutorial 6 asked for the fleet of the default space: in a pipe no rows look like no servers."""
+    with SonaEngine(DIM, taught, "shop"), SonaEngine(DIM, taught, "docs"):
+        done = run(command, "--url", taught)
+        there = run(command, "--url", taught, "--space", "shop")
+    assert done.returncode == 0, done.stderr
+    assert "space 'default' has no live server; spaces with live servers: 'docs', 'shop' (--space NAME)" in done.stderr
+    assert [json.loads(line)["space"] for line in done.stdout.splitlines()] == ["default"] * (command == "cycles")
+    assert "live server" not in there.stderr
+
+
 def test_stats_and_learn_speak_of_the_space(taught: str) -> None:
     stats = json.loads(run("stats", "--url", taught).stdout)
     assert (stats["trajectories"], stats["waiting"], stats["servers"]) == (12, 0, 0)
