@@ -8,7 +8,7 @@ from datetime import date
 from typing import NamedTuple
 
 from sona_pg.domain.level_change import FactsRevision, RouteChange
-from sona_pg.engine.level_changes import LATELY, days_back
+from sona_pg.engine.level_changes import days_back
 from sona_pg.engine.session import Session
 from sona_pg.engine.shared_finds import SharedFinds
 from sona_pg.serving.recently_used import RecentlyUsed
@@ -55,18 +55,6 @@ class KeptRouteChanges:
         if known is None or not known.stands(now):
             known = self._finds.find((asked, now.removed, now.day), lambda: self._find(session, asked))
         return [one for one in known.changes if until is None or one.changed_on <= until]
-
-    def marked(self, session: Session, days: float, until: date | None = None) -> Sequence[RouteChange]:
-        """Return those within, and of a shorter period up to today also the routes that got worse lately before it.
-
-        Such a route is worse in all of the period, and its figures there do not tell since when.
-        """
-        found = self.within(session, days, until)
-        if until is not None or days >= LATELY:
-            return found
-        known = {one.route for one in found}
-        before = (one for one in self.within(session, LATELY) if one.is_worse and one.route not in known)
-        return [*found, *before]
 
     def _find(self, session: Session, days: int) -> _Kept:
         began = time.monotonic()

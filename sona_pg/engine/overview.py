@@ -157,7 +157,7 @@ class Overview:
     def leaderboard(self, days: float = 30.0, wanted: Wanted = ANY, until: date | None = None) -> Leaderboard:
         """Return routes of the last ``days`` with their figures; see ``leaderboards.leaderboard``."""
         session = self._session()
-        changed = self._route_changes.marked(session, days, until)
+        changed = self._route_changes.within(session, days, until)
         return leaderboard(session, days, wanted, self.not_offered(), changed, until)
 
     def not_offered(self) -> frozenset[str]:
