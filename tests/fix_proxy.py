@@ -8,6 +8,7 @@
 `deaf()`, `hear()`       new connections are taken and never answered, are served again
 `cut_before(b"COMMIT")`  reset the connection that sends this; the server never sees it
 `cut_after(b"COMMIT")`   the server does it, and the client gets no answer
+`mute_after(b"COMMIT")`  the same, but the connection stays open: the client waits
 `on(b"COPY", action)`    call `action()` before these bytes are passed on, once
 ======================== ==============================================================================
 """
@@ -35,6 +36,7 @@ class _Rule:
     pattern: bytes
     action: Callable[[], object] | None = None  # None: cut that connection
     after: bool = False  # once the server has answered instead of before it is asked
+    mute: bool = False  # keep the answers back instead of cutting
 
 
 class Proxy:
@@ -101,6 +103,9 @@ class Proxy:
     def cut_after(self, pattern: bytes) -> None:
         self._rules.append(_Rule(pattern, after=True))
 
+    def mute_after(self, pattern: bytes) -> None:
+        self._rules.append(_Rule(pattern, after=True, mute=True))
+
     def close(self) -> None:
         self.resume()
         self.refuse()
@@ -148,7 +153,7 @@ class _Link:
         self._proxy = proxy
         self._client = client
         self._server: socket.socket | None = None
-        self._cut_on_answer = False
+        self._cut_on_answer = self._is_mute = False
 
     def start(self) -> None:
         try:
@@ -180,7 +185,7 @@ class _Link:
                 if rule := self._proxy._take_rule(tail):
                     tail = b""
                     if rule.after:
-                        self._cut_on_answer = True
+                        self._cut_on_answer, self._is_mute = not rule.mute, rule.mute
                     elif rule.action is None:
                         break
                     else:
@@ -196,7 +201,8 @@ class _Link:
                 self._proxy._flowing.wait()
                 if self._cut_on_answer:
                     break
-                self._client.sendall(data)
+                if not self._is_mute:
+                    self._client.sendall(data)
         self.close()
 
 

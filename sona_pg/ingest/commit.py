@@ -204,6 +204,24 @@ def write_carefully(
     return _settled(raw, origin, part, written, losses, now)
 
 
+def committed_before(
+    raw: psycopg.Connection[Any], origin: Origin, part: Part, now: datetime
+) -> Written | None:  # fmt: skip
+    """Return what an attempt of unknown outcome has committed; None if it has not, and cannot any more.
+
+    Its marker is the proof: putting one there waits for a transaction that holds the key.
+
+    Raises:
+        SpaceRemoved: the space is gone.
+    """
+    raw.execute(statements.take_name(part.number))
+    hold_space(raw, origin)
+    if raw.execute(statements.MARK, _marker(origin, part, now)).fetchone() is None:
+        return _marked_before(raw, origin, part)
+    raw.rollback()
+    return None
+
+
 def hold_space(raw: psycopg.Connection[Any], origin: Origin) -> None:
     """Prevent removal of the space until the transaction ends, and limit its waits for locks.
 

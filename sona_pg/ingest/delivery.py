@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sona_pg.ingest import commit
 from sona_pg.ingest.commit import NOT_SUPPORTED, Losses, Origin, Rejected, Written, is_too_long, state_of
 from sona_pg.ingest.kept_batches import Batch
-from sona_pg.ingest.link import Link, Turns
+from sona_pg.ingest.link import Link, Overdue, Turns
 from sona_pg.ingest.numbers import BatchNumbers
 from sona_pg.ingest.own_worker import Moved, OwnWorkers
 from sona_pg.ingest.parts import Part
@@ -26,6 +26,8 @@ log = logging.getLogger("sona_pg.ingest")
 UNIQUE_VIOLATION = "23505"
 MOST = 8192  # records of an encoded batch
 GROW_AFTER = 8  # parts of the size that fits, until twice as much is tried
+# Seconds: a transaction holds the server's row, for which its polls wait, so that longer ones are halved.
+SLOW = 4.0
 
 
 class Delivery:
@@ -40,7 +42,7 @@ class Delivery:
         self._origin = origin
         self._numbers = numbers
         self._rejects = rejected
-        self._fits: int | None = None  # records a statement, after the server cancelled a larger one; None: no limit
+        self._fits: int | None = None  # records a transaction, after a larger one took too long; None: no limit
         self._fitted = 0  # parts of that size since it was found
         self._guarded = False  # whether row-level security was found to apply to this role
 
@@ -68,6 +70,13 @@ class Delivery:
                 continue
             try:
                 written = yield from self._deliver(part, losses, careful, meanwhile)
+            except Overdue as exc:
+                earlier = yield from self._before(part)
+                if earlier is None:
+                    self._shrink(part, exc)
+                    pending.append(part)
+                    continue
+                written = earlier
             except psycopg.Error as exc:
                 if not is_too_long(exc):
                     raise
@@ -78,7 +87,7 @@ class Delivery:
                 self._numbers.restart()
                 pending.append(part.renumbered(self._numbers.next()))
                 continue
-            self._grow(part)
+            self._fit(part)
             total.add(written)
             total.rejected += written.rejected
             total.conflicting += written.conflicting
@@ -179,17 +188,28 @@ class Delivery:
                 raw.rollback()
         return commit.write(raw, self._origin, part, losses, now, meanwhile, guarded=True)
 
-    def _shrink(self, part: Part, exc: psycopg.Error) -> None:
+    def _before(self, part: Part) -> Turns[Written | None]:
+        """Return what an overdue attempt has committed after all, or None."""
+        now = datetime.now(UTC)
+        return (
+            yield from self._link.deliver(
+                part.number, lambda raw: commit.committed_before(raw, self._origin, part, now)
+            )
+        )
+
+    def _shrink(self, part: Part, exc: psycopg.Error | Overdue) -> None:
         if self._fits is None:
             log.warning(
-                "Postgres ended a transaction of %d records (%s): they are written in smaller parts; "
-                "a longer statement_timeout for this role makes that unnecessary", len(part), exc
+                "a transaction of %d records took too long (%s): they are written in smaller parts; a longer "
+                "statement_timeout of this role helps where that ended it", len(part), exc
             )  # fmt: skip
         self._fits, self._fitted = len(part) // 2, 0
 
-    def _grow(self, part: Part) -> None:
-        """Double the size after some parts: the cancelled statement may have met a lock, or load that has passed."""
-        if self._fits is None or 2 * len(part) < self._fits:
+    def _fit(self, part: Part) -> None:
+        """Halve the size after a slow part, and double it after some quick ones: a lock, or load, may have passed."""
+        if self._link.took > SLOW and len(part) > 1:
+            self._fits, self._fitted = len(part) // 2, 0
+        if self._fits is None or 2 * len(part) < self._fits or self._link.took > SLOW / 2:
             return
         self._fitted += 1
         if self._fitted == GROW_AFTER:

@@ -15,7 +15,7 @@ import psycopg
 from sona_pg.ingest import candidate_log, candidate_rows
 from sona_pg.ingest.candidate_rows import Candidates, CandidateSet, Extra
 from sona_pg.ingest.commit import Origin, Rejected, state_of
-from sona_pg.ingest.link import Link, Turns
+from sona_pg.ingest.link import Link, Overdue, Turns
 from sona_pg.ingest.numbers import BatchNumbers
 from sona_pg.ingest.rejects import Rejects
 from sona_pg.ingest.source import Source
@@ -150,14 +150,14 @@ class Extras:
             told = yield from self._link.deliver(
                 number, lambda raw: write(raw, number, part), splits=len(smaller) > 1
             )  # fmt: skip
-        except psycopg.Error as exc:  # refused, or over the time limit
-            if len(smaller) > 1:
-                done = False
-                for half in smaller:
-                    done |= yield from self._deliver(half, write)
-                return done
-            self._set_aside(number, part[0], exc)
-            return False
+        except (psycopg.Error, Overdue) as exc:  # refused, or over a time limit
+            if isinstance(exc, psycopg.Error) and len(smaller) == 1:
+                self._set_aside(number, part[0], exc)
+                return False
+            done = False
+            for half in smaller:  # what an overdue attempt may have stored is stored again, which changes nothing
+                done |= yield from self._deliver(half, write)
+            return done
         return bool(told)
 
     def _set_aside(self, number: int, row: Extra, exc: psycopg.Error) -> None:

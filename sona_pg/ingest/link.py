@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Generator
 from typing import Any, TypeVar
 
@@ -23,6 +24,10 @@ Turns = Generator[float, None, T]
 log = logging.getLogger("sona_pg.ingest")
 
 
+class Overdue(Exception):
+    """A transaction took longer than its connection may: whether it was committed is not known."""
+
+
 class Link:
     """Runs the transactions of one space until they are committed; one thread at a time calls it.
 
@@ -32,11 +37,13 @@ class Link:
     def __init__(self, attempts: Attempts) -> None:
         """Run transactions on connections of ``attempts``."""
         self.retries = 0
+        self.took = 0.0  # seconds of the last transaction that was committed
         self.last_error: str | None = None
         self.attempts = self._attempts = attempts
         self._abandoned = threading.Event()
         self._watched: Watched | None = None  # the transaction that runs
-        self._lost = False  # whether the last attempt lost its connection, so that its transaction may still be open
+        self._lost: int | None = None  # batch of an attempt that lost its connection: its transaction may still be open
+        self._overdue = False  # whether that was because it took too long
         self._said = False  # whether the current failure was logged
 
     def deliver(self, number: int, work: Callable[[psycopg.Connection[Any]], T], *, splits: bool = False) -> Turns[T]:
@@ -47,9 +54,11 @@ class Link:
         Args:
             number: of the batch.
             work: the function to run.
-            splits: whether the caller can split the work, so that a cancelled statement is raised instead of retried.
+            splits: whether the caller can split the work, so that a cancelled statement, or a transaction that was
+                overdue, is raised instead of retried.
 
         Raises:
+            Overdue: with ``splits`` alone.
             psycopg.Error: the rows themselves were refused (``is_content_error``), or with ``splits`` were too many
                 at once (``is_too_long``).
             SpaceRemoved: by ``work``.
@@ -68,6 +77,9 @@ class Link:
                 if is_content_error(exc) or (splits and is_too_long(exc)):
                     raise
                 self._note(exc)
+                if splits and self._overdue:
+                    self._require_wanted()
+                    raise Overdue(described(exc)) from exc
             else:
                 if self._said:
                     log.warning("writing to %s works again", self._attempts.where)
@@ -88,8 +100,10 @@ class Link:
         with attempts.connection() as (raw, self._watched):
             try:
                 self._require_wanted()
+                began = time.monotonic()
                 result = work(raw)
                 raw.commit()
+                self.took = time.monotonic() - began
                 return result
             except BaseException:
                 if not raw.closed:
@@ -110,28 +124,33 @@ class Link:
             raise DatabaseUnavailable(f"writing to {self._attempts.where} was given up: {self.last_error}")
 
     def _attempt(self, number: int, work: Callable[[psycopg.Connection[Any]], T]) -> T:
-        with self._attempts.connection() as (raw, self._watched):
+        self._overdue = False
+        with self._attempts.connection() as (raw, watched):
+            self._watched = watched
             try:
                 self._require_wanted()  # else abandon() came before there was a connection to cut
-                if self._lost:
+                if self._lost is not None:
                     # The backend of an earlier attempt may hold the marker's key until its own link times out, or
                     # be committing at this moment; the marker will say which.
-                    raw.execute(statements.END_EARLIER, {"name": statements.name_of(number)})
+                    raw.execute(statements.END_EARLIER, {"name": statements.name_of(self._lost)})
                     raw.commit()
-                    self._lost = False
-                return self._committed(raw, work)
+                    self._lost = None
+                return self._committed(raw, number, work)
             finally:
                 self._watched = None
+                self._overdue = watched.overdue
 
-    def _committed(self, raw: psycopg.Connection[Any], work: Callable[[psycopg.Connection[Any]], T]) -> T:
+    def _committed(self, raw: psycopg.Connection[Any], number: int, work: Callable[[psycopg.Connection[Any]], T]) -> T:
+        began = time.monotonic()
         try:
             result = work(raw)
             raw.commit()
+            self.took = time.monotonic() - began
         except BaseException:
-            self._lost = True  # until the server says that it is rolled back, the outcome is not known
+            self._lost = number  # until the server says that it is rolled back, the outcome is not known
             if not raw.closed:
                 raw.rollback()
-                self._lost = False
+                self._lost = None
             raise
         return result
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from fix_ingest import DIM, Space
+from fix_proxy import Proxy
 from sqlalchemy import make_url
 
 from sona_pg.ingest import Writer, delivery
@@ -76,3 +77,69 @@ def test_candidates_that_do_not_fit_are_written_in_parts(space: Space, open_writ
     writer.flush(30)
     assert space.count("candidates") == 400
     assert writer.stats().rejected == 0
+
+
+HANGS = """
+CREATE FUNCTION sona.test_hangs() RETURNS trigger LANGUAGE plpgsql AS
+$$BEGIN IF (SELECT count(*) FROM added) > 30 THEN PERFORM pg_sleep(600); END IF; RETURN NULL; END$$;
+CREATE TRIGGER hangs AFTER INSERT ON sona.{} REFERENCING NEW TABLE AS added
+FOR EACH STATEMENT EXECUTE FUNCTION sona.test_hangs()
+"""
+
+
+def test_a_batch_that_takes_longer_than_the_writer_waits_is_written_in_parts(
+    space: Space, open_writer: OpenWriter, record: Record, hot: HotPath, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No statement_timeout ends it: its connection counts as dead, and the same batch was sent again for ever."""
+    space.execute(HANGS.format("trajectories"))
+    writer = open_writer(hot, flush_interval=60, stall_timeout=0.5)
+    recorded = {record(hot, steps=1) for _ in range(100)}
+    for name in list(recorded)[:5]:
+        hot.record_feedback(name, quality=0.5)
+    writer.flush(60)
+    assert space.ids() == recorded
+    assert (space.count("steps"), space.count("feedback")) == (100, 5)
+    assert space.rows("SELECT trajectories, feedback FROM sona.servers") == [(100, 5)]
+    assert [line for line in caplog.messages if "they are written in smaller parts" in line]
+
+
+def test_candidates_that_take_longer_than_the_writer_waits_are_written_in_parts(
+    space: Space, open_writer: OpenWriter, hot: HotPath
+) -> None:
+    space.execute(HANGS.format("candidates"))
+    writer = open_writer(hot, stall_timeout=0.5)
+    writer.enqueue_candidates([f"c{row}" for row in range(100)], np.ones((100, DIM), np.float32))
+    writer.flush(60)
+    assert space.count("candidates") == 100
+    assert writer.stats().rejected == 0
+
+
+def test_an_overdue_batch_that_was_committed_after_all_is_not_written_again(
+    space: Space, open_writer: OpenWriter, record: Record, hot: HotPath, proxy: Proxy
+) -> None:
+    writer = open_writer(hot, url=proxy.url, flush_interval=60, stall_timeout=0.5)
+    recorded = {record(hot) for _ in range(10)}
+    for name in recorded:
+        hot.record_feedback(name, quality=0.5)
+    proxy.mute_after(b"COMMIT")
+    writer.flush(60)
+    assert space.ids() == recorded
+    assert space.count("feedback") == 10
+    assert space.rows("SELECT count(*) FROM sona.batches") == [(1,)]
+    assert space.rows("SELECT trajectories, feedback FROM sona.servers") == [(10, 10)]
+
+
+def test_transactions_that_take_seconds_are_halved_before_anything_ends_them(
+    space: Space, open_writer: OpenWriter, record: Record, hot: HotPath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "SLOW", 0.1)
+    make_slow(space, "trajectories")
+    writer = open_writer(hot, flush_interval=60)
+    for _ in range(2):
+        for _ in range(200):
+            record(hot)
+        writer.flush(30)
+    sizes = space.rows("SELECT trajectories FROM sona.batches ORDER BY batch")
+    assert sizes[0] == (200,)
+    assert max(sizes[1:]) <= (100,)
+    assert space.count("trajectories") == 400
