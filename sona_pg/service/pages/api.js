@@ -1,7 +1,10 @@
 // Requests to the service that sent this page: JSON in and out, with the key that was typed once for this tab.
 
+import { keptIn } from "./kept.js";
+
 const base = new URL("./", location.href);
 const KEY = "sona-pg key";
+const SENDABLE = /^[!-~]*$/; // characters of keys: `fetch` throws at some others, as if the server were away
 
 export class ServiceError extends Error {
   constructor(status, detail, fields = []) {
@@ -16,9 +19,17 @@ const told = (which) => document.dispatchEvent(new CustomEvent("unanswered", { d
 
 let space = new URLSearchParams(location.search).get("space") ?? "";
 
+const ofTab = keptIn("sessionStorage");
+
 export const key = {
-  get: () => sessionStorage.getItem(KEY) ?? "",
-  set: (token) => (token ? sessionStorage.setItem(KEY, token) : sessionStorage.removeItem(KEY)),
+  lasts: ofTab.lasts,
+  get: () => ofTab.get(KEY),
+  // Whether the token may be one: it is kept then.
+  set(token) {
+    if (!SENDABLE.test(token)) return false;
+    ofTab.set(KEY, token);
+    return true;
+  },
 };
 
 export function chooseSpace(name) {
@@ -41,14 +52,21 @@ function address(path, query) {
   return url;
 }
 
-async function answered(response) {
-  if (response.ok) return response.status === 204 ? null : response.json();
+const needKey = (detail) => document.dispatchEvent(new CustomEvent("key-needed", { detail }));
+
+async function refusal(response) {
   const kind = response.headers.get("content-type") ?? "";
   const problem = kind.includes("json") ? await response.json() : {};
   const detail = problem.detail ?? `${response.status} ${response.statusText}`;
+  return new ServiceError(response.status, detail, (problem.errors ?? []).map((one) => one.pointer));
+}
+
+async function answered(response) {
+  if (response.ok) return response.status === 204 ? null : response.json();
+  const refused = await refusal(response);
   if (response.status === 503) told("database");
-  if (response.status === 401) document.dispatchEvent(new CustomEvent("key-needed", { detail }));
-  throw new ServiceError(response.status, detail, (problem.errors ?? []).map((one) => one.pointer));
+  if (response.status === 401) needKey(refused.message);
+  throw refused;
 }
 
 async function sent(url, options) {
@@ -112,6 +130,7 @@ export async function follow(onEvent, signal) {
     try {
       const response = await fetch(address("v1/events"), { headers: headers(), signal });
       if (!response.ok) {
+        if (response.status === 401) needKey(`${(await refusal(response)).message}: nothing new is shown until there is a key that is good`);
         if (response.status < 500) return;
         throw new ServiceError(response.status, response.statusText);
       }

@@ -3,9 +3,12 @@
 import { chooseSpace, chosenSpace, get, key } from "./api.js";
 import { watchConnection } from "./connection.js";
 import { h } from "./elements.js";
+import { keptIn } from "./kept.js";
 
 const THEME = "sona-pg theme";
 const themes = ["auto", "light", "dark"];
+const settings = keptIn("localStorage");
+const chosenTheme = () => settings.get(THEME) || "auto";
 
 export function say(text) {
   const line = document.getElementById("status");
@@ -15,7 +18,7 @@ export function say(text) {
 }
 
 function showTheme(button) {
-  const theme = localStorage.getItem(THEME) ?? "auto";
+  const theme = chosenTheme();
   if (theme === "auto") delete document.documentElement.dataset.theme;
   else document.documentElement.dataset.theme = theme;
   button.textContent = `Theme: ${theme}`;
@@ -31,14 +34,19 @@ function keyDialog(onKey) {
   const form = h("form", {
     onsubmit: (event) => {
       event.preventDefault();
-      key.set(field.value.trim());
+      if (!key.set(field.value.trim())) {
+        reason.textContent = "This key is no good: it has characters that no key has, such as typographic quotes, “…” or spaces. Paste the key alone.";
+        field.focus();
+        return;
+      }
       dialog.close();
       onKey();
     },
   },
   h("h2", { id: "key-title" }, "API key"), reason,
   h("label", { class: "field" }, "Key of this space", field),
-  h("p", { class: "note" }, "It stays in this tab and is forgotten when the tab is closed. ",
+  h("p", { class: "note" }, key.lasts ? "It stays in this tab and is forgotten when the tab is closed. "
+    : "This browser forbids sites to keep data, so the key is forgotten when this page is left. ",
     h("code", {}, "sona-pg keys create"), " makes one. Leave it empty to go without."),
   h("div", { class: "row" }, h("button", { type: "submit", class: "main" }, "Use this key"),
     h("button", { type: "button", onclick: close }, "Cancel")));
@@ -57,8 +65,8 @@ export function startTheme() {
   const theme = document.getElementById("theme");
   showTheme(theme);
   theme.addEventListener("click", () => {
-    const next = themes[(themes.indexOf(localStorage.getItem(THEME) ?? "auto") + 1) % themes.length];
-    localStorage.setItem(THEME, next);
+    const next = themes[(themes.indexOf(chosenTheme()) + 1) % themes.length];
+    settings.set(THEME, next);
     showTheme(theme);
   });
 }
