@@ -2,7 +2,7 @@
 
 import { shown } from "./checks.js";
 import { ServiceClock } from "./clock.js";
-import { answerOf, refusalOf, ServiceError } from "./service-error.js";
+import { answerOf, isOfService, refusalOf, ServiceError } from "./service-error.js";
 import { encoded } from "./vectors.js";
 
 /** The calls by method name: HTTP method and path. */
@@ -130,7 +130,7 @@ export class SonaClient {
     if (method === "POST") sent["Content-Type"] = "application/json";
     const text = method === "POST" ? JSON.stringify(encoded(body ?? {})) : undefined;
     const limit = AbortSignal.timeout && timeout ? AbortSignal.timeout(timeout) : undefined;
-    const asked = Date.now();
+    const asked = this.clock.device();
     let response;
     try {
       response = await this._fetch(url, { method, headers: sent, body: text, signal: signal ?? limit });
@@ -138,11 +138,19 @@ export class SonaClient {
       if (signal?.aborted) throw cause;
       throw new ServiceError(0, `the service at ${this.url} does not answer: ${cause.message}${hintOf(this.url)}`, { cause });
     }
-    if (response.ok || response.status === 304) {
-      this.clock.tell(response.headers.get("date"), asked);
-      return response;
-    }
+    if (isOfService(response)) this.clock.tell(response.headers.get("date"), asked); // a refusal tells the time, too
+    if (response.ok || response.status === 304) return response;
     throw await refusalOf(response, this.url);
+  }
+
+  /** Ask for the service's time, unless it has answered after `since`, a time of performance.now(). Rejects if it does not answer. */
+  async hear(since) {
+    if (this.clock.answered > since) return;
+    try {
+      await this.spaces();
+    } catch (error) {
+      if (!error.fromService) throw error;
+    }
   }
 
   /** Yield the events of the space until `signal` is aborted: `{event: "version" | "recorded", data}`. */

@@ -6,10 +6,11 @@ import { SonaClient } from "./client.js";
 import { noteSequence } from "./clock.js";
 import { LocalModel } from "./local.js";
 import { FeedbackQueue } from "./queue.js";
-import { keptAdapters } from "./storage.js";
+import { kept } from "./storage.js";
 import { begun, Trajectory } from "./trajectory.js";
 
 const SYNC_EVERY = 1000; // milliseconds between two looks for changed adapters
+const KEEP_CLOCK_EVERY = 60_000; // milliseconds between two times that a storage keeps
 const TICK_EVERY = 1000; // milliseconds between two looks of `tick`, where the engine does not look by itself
 const PATTERN_TYPES = { // @ruvector/sona's names of our kinds
   general: "General", reasoning: "Reasoning", factual: "Factual", creative: "Creative", code: "CodeGen", conversational: "Conversational",
@@ -36,6 +37,7 @@ export class SonaEngine {
     this._tag = null;
     this._enabled = true;
     this._timer = null;
+    this._clockKept = -Infinity; // when the storage was given the service's time
     this._looked = -Infinity; // when a look for changed adapters began
     this._isNew = false; // whether `tick` has to tell what is applied
   }
@@ -78,14 +80,26 @@ export class SonaEngine {
     this._looked = performance.now();
     const headers = this._tag ? { "If-None-Match": this._tag } : {};
     const response = await this.client.send("adapters", undefined, { headers });
+    this._keepClock();
     if (response.status === 304) return false;
     const told = await this.client.read(response);
     this._serve(told, response.headers.get("etag"));
     const { connection: of, clock } = this.client;
-    const save = () => this._storage?.saveAdapters?.(JSON.stringify({ of, tag: this._tag, clock: clock.kept(), told }));
+    this._save(() => this._storage?.saveAdapters?.(JSON.stringify({ of, tag: this._tag, clock: clock.kept(), told })));
+    return true;
+  }
+
+  _save(save) {
     if (this.queue) this.queue._stored(save); // its failure is told there; one of connect is thrown: the path is wrong
     else save();
-    return true;
+  }
+
+  /** Keep the service's time, now and then: a start while the service is away goes on from there. */
+  _keepClock() {
+    if (performance.now() - this._clockKept < KEEP_CLOCK_EVERY) return;
+    const { connection: of, clock } = this.client;
+    this._save(() => this._storage?.saveClock?.(JSON.stringify({ of, ...clock.kept() })));
+    this._clockKept = performance.now();
   }
 
   /** Look for changed adapters; never rejects: while the service is away the last ones serve, and another refusal is warned of. */
@@ -99,9 +113,10 @@ export class SonaEngine {
 
   /** Serve the stored adapters of this space; return whether there are any. */
   _restore() {
-    const { of, tag, clock, told } = keptAdapters(this._storage?.loadAdapters?.());
+    const { of, tag, clock, told } = kept(this._storage?.loadAdapters?.());
     if (of !== this.client.connection) return false;
-    this.client.clock.restore(clock);
+    const last = kept(this._storage.loadClock?.());
+    this.client.clock.restore(last.of === of ? last : clock);
     this._serve(told, tag);
     return true;
   }
@@ -141,9 +156,11 @@ export class SonaEngine {
   /** Queue a fact: `{quality}` from 0 to 1, `{correction}` the id that would have been right, `{cost}`, or `{retract: true}`. */
   feedback(trajectoryId, fact) {
     const body = { trajectory: checks.trajectoryId(trajectoryId), ...checks.fact(fact) };
-    if (body.sequence === undefined) body.sequence = this.client.clock.nextSequence(trajectoryId);
-    else noteSequence(trajectoryId, body.sequence);
-    if (this._enabled) this.queue.add("feedback", body, `${body.sequence}`);
+    const { sequence } = body;
+    if (sequence !== undefined) noteSequence(trajectoryId, sequence);
+    const numbered = sequence === undefined ? this.client.clock.nextSequence(trajectoryId) : { sequence };
+    body.sequence = numbered.sequence;
+    if (this._enabled) this.queue.add("feedback", body, `${body.sequence}`, numbered.made);
     return body.sequence;
   }
 
@@ -253,6 +270,8 @@ export class SonaEngine {
   /** Send what is queued and stop; resolves to the number of entries that are left. */
   async close() {
     clearInterval(this._timer);
+    this._clockKept = -Infinity;
+    this._keepClock();
     try {
       return await this.queue.flush();
     } catch {

@@ -1,5 +1,5 @@
 // Storage of a FeedbackQueue in files, for Node: a line an entry, written before `add` returns. Each process appends to files
-// of its own beside `path`, segments of SEGMENT entries that are deleted once all of theirs are sent; none is ever rewritten.
+// of its own beside `path`, segments of SEGMENT entries that are deleted once all of theirs are sent.
 // A segment that was sent in part by a process that was killed is sent again: the service stores each id once.
 
 import { createHash } from "node:crypto";
@@ -19,22 +19,28 @@ let opened = 0;
 
 export function fileStorage(path) {
   const adapters = `${path}.adapters`;
+  const clock = `${path}.clock`;
   const loadAdapters = () => (existsSync(adapters) ? readFileSync(adapters, "utf8") : null);
   const before = connectionOf(loadAdapters()); // it wrote the file of 0.1.0's first builds, whose lines name none
   return {
     loadAdapters,
-    saveAdapters(text) {
-      const made = `${adapters}.${process.pid}.new`;
-      try {
-        writeFileSync(made, text);
-        renameSync(made, adapters);
-      } catch (error) {
-        rmSync(made, { force: true });
-        if (!FULL.includes(error.code)) throw error; // else those of an earlier version stay
-      }
-    },
+    saveAdapters: (text) => replaced(adapters, text),
+    loadClock: () => (existsSync(clock) ? readFileSync(clock, "utf8") : null),
+    saveClock: (text) => replaced(clock, text),
     open: (of) => new FileStore(path, of, before === null || before === of),
   };
+}
+
+// Write a file at once or not at all; where the disk is full the one before stays.
+function replaced(file, text) {
+  const made = `${file}.${process.pid}.new`;
+  try {
+    writeFileSync(made, text);
+    renameSync(made, file);
+  } catch (error) {
+    rmSync(made, { force: true });
+    if (!FULL.includes(error.code)) throw error;
+  }
 }
 
 class FileStore {
@@ -69,6 +75,15 @@ class FileStore {
     }
     segment.written += 1;
     this._hold(entry, segment);
+  }
+
+  /** Write the segments of entries that were corrected again, unless they are another process's by now. */
+  rewrite(entries) {
+    for (const segment of new Set(entries.map((entry) => this._segments.get(entry)))) {
+      if (!segment || !existsSync(segment.file)) continue;
+      const held = [...this._segments].filter(([, own]) => own === segment);
+      replaced(segment.file, held.map(([entry]) => `${JSON.stringify(entry)}\n`).join(""));
+    }
   }
 
   remove(entries) {
@@ -137,7 +152,7 @@ function lives({ host, process: pid, thread, owner }, file) {
   if (host === HOST && pid === process.pid && thread === threadId) return living.has(owner); // else of a process before with this number
   if (host === HOST && pid !== process.pid && !runs(pid)) return false;
   const { mtimeMs } = statSync(file, { throwIfNoEntry: false }) ?? { mtimeMs: 0 };
-  return Date.now() - mtimeMs < LEASE;
+  return Math.abs(Date.now() - mtimeMs) < LEASE; // a time further ahead is of a clock that was set back since
 }
 
 function runs(pid) {

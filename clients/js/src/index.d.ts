@@ -239,12 +239,16 @@ export interface QueueEntry {
   of: string; id: string; kind: "trajectory" | "feedback"; body: Record<string, unknown>;
   /** Milliseconds since 1970 when it was added: beyond the most entries the oldest are dropped. */
   at?: number;
+  /** Of a fact whose sequence number was made while the time was in doubt, until it is corrected, before it is sent. */
+  made?: object;
 }
 /** A storage as one queue has it open. No other queue sees what it appends, unless it is closed, or its page or process ends. */
 export interface OpenStorage {
   /** Return the entries of queues that have ended, which are this one's from now on, and the number of those that cannot be read. */
   adopt(): { entries: QueueEntry[]; torn: number };
   append(entry: QueueEntry): void;
+  /** Write entries again that were corrected in place. Without it one that was sent by a page that ended then may be numbered anew. */
+  rewrite?(entries: QueueEntry[]): void;
   /** Forget entries, by identity, that are sent or dropped. */
   remove(entries: QueueEntry[]): void;
   /** Called every minute: whoever does not renew for three minutes has ended. */
@@ -257,6 +261,9 @@ export interface QueueStorage {
   /** Return the adapters that were saved last: `connect` serves them while the service is away. */
   loadAdapters?(): string | null;
   saveAdapters?(text: string): void;
+  /** Return the service's time as it was saved last, once a minute: a start while the service is away goes on from there. */
+  loadClock?(): string | null;
+  saveClock?(text: string): void;
 }
 export function memoryStorage(): QueueStorage;
 /** The part of a browser's `Storage` that is used. */
@@ -380,7 +387,8 @@ export class SonaEngine {
   addTrajectoryContext(trajectory: Trajectory, contextId: string): void;
   /** Queue the trajectory; return its id. Throws if the service would refuse a value; while switched off it is checked and forgotten. */
   endTrajectory(trajectory: Trajectory, quality?: number | null, more?: { cost?: number; latency?: number }): string;
-  /** Queue a fact; return its sequence number. Throws if the service would refuse it. */
+  /** Queue a fact; return its sequence number, which is corrected before it is sent if this device's clock proves wrong. Throws if the
+   *  service would refuse it. */
   feedback(trajectoryId: string, fact: Fact): number;
   applyMicroLora(input: VectorLike, out?: Float32Array): Float32Array;
   applyBaseLora(layerIdx: number, input: VectorLike, out?: Float32Array): Float32Array;

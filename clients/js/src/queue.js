@@ -45,9 +45,9 @@ export class FeedbackQueue {
     return this._entries.length;
   }
 
-  /** Add a trajectory (`kind` "trajectory") or a fact ("feedback"). Never waits. */
-  add(kind, body, id) {
-    const entry = { of: this.client.connection, id, kind, at: Date.now(), body: encoded(body) };
+  /** Add a trajectory (`kind` "trajectory") or a fact ("feedback"). Never waits. `made`: of a fact whose number the clock made in doubt. */
+  add(kind, body, id, made) {
+    const entry = { of: this.client.connection, id, kind, at: Date.now(), body: encoded(body), made };
     this._entries.push(entry);
     if (!this._stored(() => { this._store.append(entry); return true; })) this.unstored += 1;
     this._added();
@@ -68,6 +68,7 @@ export class FeedbackQueue {
     this.torn += torn;
     if (torn) this._warn("torn", `stored entries that cannot be read are left out: ${torn}. queue.torn counts them`);
     if (!entries.length) return;
+    for (const { made } of entries) if (made) made.passed = performance.now(); // another page's monotonic clock: they were made before now
     const later = entries.concat(this._entries.slice(this._inFlight)).sort((one, other) => (one.at ?? 0) - (other.at ?? 0));
     this._entries = this._entries.slice(0, this._inFlight).concat(later);
     this._added();
@@ -144,6 +145,7 @@ export class FeedbackQueue {
       const batch = this._entries.slice(0, Math.min(this._atOnce, end < 0 ? Infinity : end));
       this._inFlight = batch.length;
       try {
+        await this._correct(batch);
         await this._deliver(kind, batch);
       } catch (error) {
         if (!error.isPassing) {
@@ -157,6 +159,16 @@ export class FeedbackQueue {
         this._inFlight = 0;
       }
     }
+  }
+
+  /** Correct numbers that were made in doubt. From then on they stay, in the storage too: what may have been sent is sent again as it was. */
+  async _correct(batch) {
+    const open = batch.filter((entry) => entry.made);
+    if (!open.length) return;
+    await this.client.hear(Math.max(...open.map((entry) => entry.made.passed)));
+    this.client.clock.correct(open);
+    for (const entry of open) delete entry.made;
+    this._stored(() => this._store.rewrite?.(open));
   }
 
   async _deliver(kind, batch) {

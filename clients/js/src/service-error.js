@@ -20,6 +20,13 @@ export class ServiceError extends Error {
   }
 }
 
+/** Whether a response is the service's, by its type: a page of a proxy or a router is not, and its Date may be any. */
+export function isOfService(response) {
+  const type = typeOf(response);
+  if (!response.ok) return response.status === 304 || type.includes(PROBLEM);
+  return type.includes("json") || type.includes("text/event-stream");
+}
+
 /** Return a response's refusal. */
 export async function refusalOf(response, url) {
   const { status, statusText, headers } = response;

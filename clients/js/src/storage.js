@@ -5,6 +5,7 @@
 import { uuid7 } from "./ids.js";
 
 export const LEASE = 180_000; // milliseconds for which an owner that is not heard of is taken for alive
+const SLACK = 1000; // milliseconds by which two pages' clocks may differ
 
 /** Return the entries among stored texts, and how many texts are torn: a process was killed while it wrote. */
 export function readable(texts) {
@@ -20,14 +21,14 @@ export function readable(texts) {
   return { entries, torn };
 }
 
-/** Return what a storage kept of an earlier connection (`of`, `tag`, `clock`, `told`), or {}: nothing, or a text that is damaged. */
-export function keptAdapters(text) {
-  const { entries: [kept] } = readable(text ? [text] : []);
-  return kept && typeof kept === "object" ? kept : {};
+/** Return what a storage kept of an earlier connection (`of`, and of adapters `tag`, `clock`, `told`), or {}: nothing, or a text that is damaged. */
+export function kept(text) {
+  const { entries: [found] } = readable(text ? [text] : []);
+  return found && typeof found === "object" ? found : {};
 }
 
 /** Return the connection whose adapters a storage has, or null. */
-export const connectionOf = (adapters) => keptAdapters(adapters).of ?? null;
+export const connectionOf = (adapters) => kept(adapters).of ?? null;
 
 /** Storage in memory: entries are lost with the process. */
 export function memoryStorage() {
@@ -43,6 +44,7 @@ export function memoryStorage() {
           return { entries, torn: 0 };
         },
         append: (entry) => own.add(entry),
+        rewrite() {},
         remove: (entries) => entries.forEach((entry) => own.delete(entry)),
         renew() {},
         close() {
@@ -59,7 +61,10 @@ export function memoryStorage() {
 export function browserStorage(name = "sona-pg queue", storage = localStorageIfAllowed()) {
   const adapters = `${name} adapters`; // no key of an entry
   const before = connectionOf(storage.getItem(adapters)); // it wrote the entries of 0.1.0's first builds, which name none
-  const kept = {
+  const clock = `${name} clock`;
+  const saved = {
+    loadClock: () => storage.getItem(clock),
+    saveClock: (text) => fits(() => storage.setItem(clock, text)), // without room the one before stays
     loadAdapters: () => storage.getItem(adapters),
     saveAdapters(text) {
       if (!fits(() => storage.setItem(adapters, text))) storage.removeItem(adapters); // the room is for entries
@@ -70,7 +75,7 @@ export function browserStorage(name = "sona-pg queue", storage = localStorageIfA
     storage.removeItem(adapters);
     storage.setItem(key, text);
   };
-  return { ...kept, open: (of, heard) => new TabStore({ name, storage, of, heard, write, old: before === null || before === of }) };
+  return { ...saved, open: (of, heard) => new TabStore({ name, storage, of, heard, write, old: before === null || before === of }) };
 }
 
 const NO_ROOM = ["QuotaExceededError", "SecurityError"]; // storage is full, or the browser forbids it
@@ -132,6 +137,14 @@ class TabStore {
     this._keys.set(entry, key);
   }
 
+  /** Write entries that were corrected, unless they are another tab's by now. */
+  rewrite(entries) {
+    for (const entry of entries) {
+      const key = this._keys.get(entry);
+      if (key !== undefined && this._storage.getItem(key) !== null) this._write(key, JSON.stringify(entry));
+    }
+  }
+
   remove(entries) {
     for (const entry of entries) {
       if (this._keys.has(entry)) this._storage.removeItem(this._keys.get(entry));
@@ -155,8 +168,10 @@ class TabStore {
     return Object.keys(this._storage).filter((key) => key.startsWith(start));
   }
 
+  // One that ends later than it could is of a clock that was ahead, and is none: its tab, if it lives, renews it within a minute.
   _lives(lease) {
-    return Number(this._storage.getItem(lease)) > Date.now();
+    const left = Number(this._storage.getItem(lease)) - Date.now();
+    return left > 0 && left <= LEASE + SLACK;
   }
 
   _newKey() {

@@ -54,7 +54,10 @@ test("a start while the service is away goes on with the time that was known bef
 });
 
 test("what was known is not used on a device whose clock was set back, or was behind", (t) => {
-  for (const [kept, at] of [[{ offset: -DAY, at: 1000 }, 999], [{ offset: DAY, at: 1000 }, 2000], [undefined, 1000]]) {
+  const [then, behind] = [{ offset: -DAY, at: right() }, { offset: DAY, at: right() }];
+  const set = right() - DAY + MINUTE;
+  const mended = right() + DAY + MINUTE;
+  for (const [kept, at] of [[then, set], [behind, mended], [undefined, 1000]]) {
     const now = t.mock.method(Date, "now", () => at);
     const clock = new ServiceClock();
     clock.restore(kept);
@@ -103,9 +106,10 @@ test("numbers that were of a time ahead do not put others ahead", (t) => {
 });
 
 test("a clock that may be right is left alone, and a wrong one is corrected to no time ahead of the service", (t) => {
-  let device = 0;
+  let device;
   t.mock.method(Date, "now", () => device);
   for (const [off, step] of [[0, 0], [900, 0], [-5 * MINUTE, 1], [5 * MINUTE, 1]]) {
+    device = 1e12 + off;
     const clock = new ServiceClock();
     for (let at = 1e12; at < 1e12 + 20_000; at += 733) { // answers after 40 milliseconds
       device = at + off + 40;
@@ -115,6 +119,15 @@ test("a clock that may be right is left alone, and a wrong one is corrected to n
     }
   }
   const clock = new ServiceClock();
+  device += 1000;
   for (const none of [null, undefined, "", "soon"]) clock.tell(none, 0);
   assert.equal(clock.now(), device);
+});
+
+test("a number that a caller has chosen puts those of no other trajectory ahead", () => {
+  const engine = nowhere();
+  const id = uuid7();
+  engine.feedback(id, { quality: 1, sequence: 2000 * right() });
+  engine.feedback(id, { quality: 0 });
+  assert.ok(engine.feedback(uuid7(), { quality: 1 }) < 1000 * (right() + 5 * DAY));
 });

@@ -110,6 +110,14 @@ test("files of another machine's process are adopted once it has not renewed the
   early._adopt();
   assert.equal(early.length, 2);
   early.close();
+  const [left] = readdirSync(join(path, "..")).filter((file) => file.includes(".0.")).map((file) => join(path, "..", file));
+  const ahead = theirs.replace("another-machine", "a-third");
+  writeFileSync(ahead, readFileSync(left));
+  const nextYear = Date.now() / 1000 + 365 * 86_400;
+  utimesSync(ahead, nextYear, nextYear); // renewed when its clock was ahead
+  const late = opened(fileStorage(path));
+  assert.equal(late.length, 4);
+  late.close();
 });
 
 test("a torn line is left out and counted, and later entries are found", (t) => {
