@@ -1,6 +1,7 @@
 // What other budgets would give, estimated from the log: quality, cost and routes of each.
 
 import { post } from "./api.js";
+import { MEANING, ofFree, ofRoute, order } from "./budget-notes.js";
 import { curve, QUALITY } from "./charts.js";
 import { costColumn, intervalColumn } from "./columns.js";
 import { h, problem, table } from "./elements.js";
@@ -38,19 +39,20 @@ const known = (mix) => mix && mix.quality !== null;
 const limitOf = (one) => one.budget ?? null;
 
 // Estimates of the budgets, each with the share of the present cost that it is, and those to compare them with.
-function read(found) {
+function read(found, board) {
   const estimates = found.estimates.map((one) => ({ ...one, size: one.effective_size, least: found.least_size, gone: found.not_offered }));
   const mixes = new Map(estimates.filter((one) => one.policy.startsWith(MIX)).map((one) => [one.budget, one]));
   const budgets = estimates.filter((one) => one.budget !== null && !one.policy.startsWith(MIX)).sort((one, other) => one.budget - other.budget);
   const spent = estimates[0].cost;
   const routes = estimates.filter((one) => one.policy.startsWith(ALWAYS))
     .map((one) => ({ ...one, route: one.policy.slice(ALWAYS.length) })).sort((one, other) => (other.cost ?? 0) - (one.cost ?? 0));
+  const free = estimates.find((one) => one.policy === "router, learning as it goes");
   const nearest = (one) => SHARES.reduce((best, part) => (Math.abs(part * spent - one.budget) < Math.abs(best * spent - one.budget) ? part : best));
   return {
     logged: { ...estimates[0], name: "As it was" },
-    free: { ...estimates.find((one) => one.policy === "router, learning as it goes"), name: "No limit: always the route expected to do best" },
+    free: { ...free, name: "No limit: always the route expected to do best", note: ofFree(free, routes) },
     budgets: budgets.map((one) => ({ ...one, name: NAMES.get(nearest(one)), mix: mixes.get(one.budget) })),
-    routes: routes.map((one) => ({ ...one, name: `Always ${one.route}${one === routes[0] && routes.length > 1 ? ", the dearest" : ""}` })),
+    routes: routes.map((one) => ({ ...one, name: `Always ${one.route}${one === routes[0] && routes.length > 1 ? ", the dearest" : ""}`, note: ofRoute(one, board, found.decisions) })),
   };
 }
 
@@ -85,6 +87,8 @@ function chooser({ logged, budgets }, figure) {
   return [h("label", { class: "slider" }, h("span", {}, `Budget, from ${cost(budgets[0].budget)} to ${cost(budgets.at(-1).budget)} a request (it was ${cost(logged.cost)})`), input), output];
 }
 
+const limited = (one) => (limitOf(one) === null ? one.name : `${cost(one.budget)}, ${one.name}`);
+
 // Routes that only some of the choices could take: what came within the period counts for less here than from now on.
 function newcomers(found) {
   const some = found.estimates.filter((one) => one.policy.startsWith(ALWAYS) && one.decisions > 0 && one.decisions < found.decisions);
@@ -114,8 +118,8 @@ function bestKnown(budgets) {
 // What would give the estimates that are missing.
 const advice = (days) => h("p", { class: "note" }, `Estimates that are missing take more rated choices like their own: ${days < ALL_TIME ? "a longer period has more, " : ""}more requests can be rated, or such a budget can be set for a while, for then the router makes such choices.`);
 
-function shown(found, figures, days) {
-  const all = read(found);
+function shown(found, figures, board, days) {
+  const all = read(found, board);
   const lacking = [...all.budgets, ...all.routes].some(isScant) ? [advice(days)] : [];
   if (all.budgets.every((one) => one.quality === null)) {
     return [h("p", { class: "quiet" }, `There is no estimate of any of these budgets: ${[...new Set(bestKnown(all.budgets).map(reason))].join("; ")}.`), ...lacking, h("p", { class: "note" }, evidence(found, figures))];
@@ -125,7 +129,7 @@ function shown(found, figures, days) {
     ...chooser(all, figure),
     figure,
     table("Budgets, with what they would give; costs are means of a request", [
-      { name: "Budget", heads: true, kind: "words", of: (one) => (limitOf(one) === null ? one.name : `${cost(one.budget)}, ${one.name}`), parts: [{ name: "Budget", of: (one) => one.name }, { ...costColumn(limitOf), name: "Limit" }] },
+      { name: "Budget", heads: true, kind: "words", of: (one) => [limited(one), one.note && h("p", { class: "note" }, one.note)], parts: [{ name: "Budget", of: (one) => one.name }, { ...costColumn(limitOf), name: "Limit" }, { name: "Note", of: (one) => one.note ?? null }] },
       { name: "Quality", title: () => term("Quality", "quality"), kind: "number", of: (one) => share(one.quality) },
       { ...intervalColumn(), title: () => term("Likely between", "interval") },
       { name: "Constant mix", title: () => term("Constant mix", "mix"), kind: "number", of: (one) => (known(one.mix) ? share(one.mix.quality) : null) },
@@ -133,9 +137,10 @@ function shown(found, figures, days) {
       { name: "Routes", kind: "words", of: routesOf },
       { name: "No estimate", kind: "words", of: reasons },
     ], [all.logged, ...all.budgets, all.free, ...all.routes]),
+    all.routes.some((one) => one.quality !== null) && h("p", { class: "note" }, order(all.routes), MEANING),
     ...lacking,
     h("p", { class: "note" }, evidence(found, figures)),
-  ];
+  ].filter(Boolean);
 }
 
 function unknown(refused) {
@@ -144,12 +149,12 @@ function unknown(refused) {
   return `There is no estimate: ${refused}. Tell costs with a route’s decision (costs) or with the outcome (cost).`;
 }
 
-// Estimates for the days of `figures`, which are those of the whole page.
-export async function otherBudgets(figures, { days, until }) {
+// Estimates for the days of `figures`, which are those of the whole page, as are the routes of the leaderboard in `board`.
+export async function otherBudgets(figures, board, { days, until }) {
   try {
     const found = await post("v1/evaluate", { since: `${figures.first_day}T00:00:00Z`, budget_shares: SHARES, limit: NEWEST });
     const later = until && h("p", { class: "note" }, "Choices that were made since the last day of the period count here as well.");
-    return [...(found.estimates.length ? shown(found, figures, days) : [h("p", { class: "quiet" }, unknown(found.refused))]), ...(later ? [later] : [])];
+    return [...(found.estimates.length ? shown(found, figures, board, days) : [h("p", { class: "quiet" }, unknown(found.refused))]), ...(later ? [later] : [])];
   } catch (error) {
     return [problem(error)];
   }

@@ -19,11 +19,11 @@ export function routes() {
   const order = {}; // chosen in the leaderboard, for all that are drawn here
   const name = h("input", { id: "find-route", type: "search", maxlength: "200", autocomplete: "off" });
 
-  async function estimate(figures) {
+  async function estimate(known) {
     const asked = chosenPeriod();
-    if (!figures) return;
+    if (!known) return;
     others.replaceChildren(h("p", { class: "quiet", role: "status" }, "Estimating from the log …"));
-    const found = await otherBudgets(figures, asked);
+    const found = await otherBudgets(known.figures, known.board, asked);
     if (isChosen(asked)) others.replaceChildren(...found);
   }
   async function fill() {
@@ -40,8 +40,9 @@ export function routes() {
     trend.replaceChildren(...byDay(figures));
     ranked.replaceChildren(...(found.routes.length ? leaderboard(found, daysOf(figures), (route) => ratedBad(worst, route), order, reorder)
       : [h("p", { class: "quiet" }, find ? `No route with “${find}” in its name was taken from ${daysOf(figures)}.` : `Nothing recorded from ${daysOf(figures)} has a route.`), withoutFigures(found) || ""]));
-    money.replaceChildren(...qualityForMoney((whole ?? found).routes));
-    return figures;
+    const board = (whole ?? found).routes;
+    money.replaceChildren(...qualityForMoney(board));
+    return { figures, board };
   }
   // The order is of more routes than those that are shown.
   async function reorder(focused) {
@@ -70,8 +71,8 @@ export function routes() {
   }, h("label", { for: "find-route" }, "A part of the route’s name"), " ", name, " ", h("button", {}, "Search"));
   return {
     async content() {
-      const [limit, { scopes }, figures] = await Promise.all([readBudget(), get("v1/spaces"), fill()]);
-      estimate(figures); // takes longer than the rest, which is shown meanwhile
+      const [limit, { scopes }, known] = await Promise.all([readBudget(), get("v1/spaces"), fill()]);
+      estimate(known); // takes longer than the rest, which is shown meanwhile
       return [
         h("h1", {}, "Routes"),
         h("p", { class: "note" }, "A route is what answered: a model, a tool, or one of the stored answers. Where an article and the model that words it are both chosen, two spaces tell them apart. Quality is the mean of the ratings, from 0 to 100 %. All figures are of the period, but for the budget, which is as it stands now; ratings count with all feedback that has come since."),
