@@ -1,7 +1,7 @@
 // What other budgets would give, estimated from the log: quality, cost and routes of each.
 
-import { post } from "./api.js";
-import { MEANING, ofFree, ofRoute, order } from "./budget-notes.js";
+import { get, post } from "./api.js";
+import { changesAmid, MEANING, ofChanges, ofFree, ofRoute, order } from "./budget-notes.js";
 import { curve, QUALITY } from "./charts.js";
 import { costColumn, intervalColumn } from "./columns.js";
 import { h, problem, table } from "./elements.js";
@@ -39,7 +39,7 @@ const known = (mix) => mix && mix.quality !== null;
 const limitOf = (one) => one.budget ?? null;
 
 // Estimates of the budgets, each with the share of the present cost that it is, and those to compare them with.
-function read(found, board) {
+function read(found, board, amid) {
   const estimates = found.estimates.map((one) => ({ ...one, size: one.effective_size, least: found.least_size, gone: found.not_offered }));
   const mixes = new Map(estimates.filter((one) => one.policy.startsWith(MIX)).map((one) => [one.budget, one]));
   const budgets = estimates.filter((one) => one.budget !== null && !one.policy.startsWith(MIX)).sort((one, other) => one.budget - other.budget);
@@ -52,7 +52,7 @@ function read(found, board) {
     logged: { ...estimates[0], name: "As it was" },
     free: { ...free, name: "No limit: always the route expected to do best", note: ofFree(free, routes) },
     budgets: budgets.map((one) => ({ ...one, name: NAMES.get(nearest(one)), mix: mixes.get(one.budget) })),
-    routes: routes.map((one) => ({ ...one, name: `Always ${one.route}${one === routes[0] && routes.length > 1 ? ", the dearest" : ""}`, note: ofRoute(one, board, found.decisions) })),
+    routes: routes.map((one) => ({ ...one, name: `Always ${one.route}${one === routes[0] && routes.length > 1 ? ", the dearest" : ""}`, note: ofRoute(one, board, found.decisions, amid) })),
   };
 }
 
@@ -118,8 +118,8 @@ function bestKnown(budgets) {
 // What would give the estimates that are missing.
 const advice = (days) => h("p", { class: "note" }, `Estimates that are missing take more rated choices like their own: ${days < ALL_TIME ? "a longer period has more, " : ""}more requests can be rated, or such a budget can be set for a while, for then the router makes such choices.`);
 
-function shown(found, figures, board, days) {
-  const all = read(found, board);
+function shown(found, { figures, board, days, amid }) {
+  const all = read(found, board, amid);
   const lacking = [...all.budgets, ...all.routes].some(isScant) ? [advice(days)] : [];
   if (all.budgets.every((one) => one.quality === null)) {
     return [h("p", { class: "quiet" }, `There is no estimate of any of these budgets: ${[...new Set(bestKnown(all.budgets).map(reason))].join("; ")}.`), ...lacking, h("p", { class: "note" }, evidence(found, figures))];
@@ -150,11 +150,15 @@ function unknown(refused) {
 }
 
 // Estimates for the days of `figures`, which are those of the whole page, as are the routes of the leaderboard in `board`.
-export async function otherBudgets(figures, board, { days, until }) {
+export async function otherBudgets(figures, board, asked) {
   try {
-    const found = await post("v1/evaluate", { since: `${figures.first_day}T00:00:00Z`, budget_shares: SHARES, limit: NEWEST });
-    const later = until && h("p", { class: "note" }, "Choices that were made since the last day of the period count here as well.");
-    return [...(found.estimates.length ? shown(found, figures, board, days) : [h("p", { class: "quiet" }, unknown(found.refused))]), ...(later ? [later] : [])];
+    const [found, changes] = await Promise.all([
+      post("v1/evaluate", { since: `${figures.first_day}T00:00:00Z`, budget_shares: SHARES, limit: NEWEST }), get("v1/dashboard/changes", asked),
+    ]);
+    if (!found.estimates.length) return [h("p", { class: "quiet" }, unknown(found.refused))];
+    const amid = changesAmid(changes.routes, found);
+    const later = asked.until && h("p", { class: "note" }, "Choices that were made since the last day of the period count here as well.");
+    return [...ofChanges(amid), ...shown(found, { figures, board, amid, days: asked.days }), ...(later ? [later] : [])];
   } catch (error) {
     return [problem(error)];
   }

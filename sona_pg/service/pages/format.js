@@ -55,6 +55,14 @@ export function ago(iso, now = Date.now()) {
 
 export const several = (value, one, more = `${one}s`) => `${count(value)} ${value === 1 ? one : more}`;
 
+const NAMED = 5; // names in a sentence
+
+// "a, b and c" of some names, of many the first ones.
+export function inWords(names, last = "and") {
+  const shown = names.length > NAMED ? [...names.slice(0, NAMED), `${count(names.length - NAMED)} more`] : names;
+  return shown.length < 2 ? shown.join("") : `${shown.slice(0, -1).join(", ")} ${last} ${shown.at(-1)}`;
+}
+
 export function told(fact) {
   if (fact.correction !== null && fact.correction !== undefined) return "corrected";
   if (fact.quality === null || fact.quality === undefined) return fact.paid === null || fact.paid === undefined ? "taken back" : "cost";

@@ -34,12 +34,17 @@ export function nameOf({ days, until }, figures) {
   return days === 3650 || Date.now() - Date.parse(figures.last_day) < 2 * DAY ? name : `${name} on record`;
 }
 
-function keep(choice) {
+function addressOf(choice) {
   const url = new URL(location.href);
   for (const name of ["days", "from", "to"]) url.searchParams.delete(name);
   for (const [name, value] of Object.entries(choice)) url.searchParams.set(name, value);
-  history.replaceState(null, "", url);
+  return url;
 }
+
+const keep = (choice) => history.replaceState(null, "", addressOf(choice));
+
+// The address of this page for the days from one (UTC) to today.
+export const addressSince = (day) => addressOf({ from: day, to: today() }).href;
 
 export function rangeChoice(onChange) {
   const { days } = chosenPeriod();

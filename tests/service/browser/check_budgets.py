@@ -36,7 +36,7 @@ ESTIMATES = [
 ]  # fmt: skip
 EVALUATED = {
     "estimates": ESTIMATES, "refused": "", "decisions": 487, "learned_from": 121, "left_out": 0,
-    "since": "2026-09-30T19:56:12Z", "until": "2026-11-23T12:12:54Z", "not_offered": [], "least_size": 50,
+    "since": "2025-09-30T19:56:12Z", "until": "2025-11-23T12:12:54Z", "not_offered": [], "least_size": 50,
 }  # fmt: skip
 
 
@@ -57,10 +57,24 @@ BOARD = {
 }  # fmt: skip
 
 
-def answering(page: Page, estimates: list[dict[str, Any]]) -> None:
-    def evaluated(asked: Route) -> None:
-        asked.fulfill(json=EVALUATED | {"estimates": estimates})
+# As a model that was broken for a fortnight.
+CHANGED = {
+    "route": "std", "changed_on": "2025-11-09", "before_from": "2025-10-26", "before_rated": 30, "before_quality": 0.1,
+    "after_until": "2025-11-23", "after_rated": 40, "after_quality": 0.85, "others_before": 0.63, "others_after": 0.69,
+    "chance": 0.001, "former_from": None, "former_rated": None, "former_quality": None,
+    "sentence": "Since about 9 November 2025 answers of “std” are better again.",
+}  # fmt: skip
+EARLIER = CHANGED | {"route": "mini", "changed_on": "2025-09-12", "sentence": "Since about 12 September 2025 …"}
 
+
+def answering(page: Page, estimates: list[dict[str, Any]], changes: list[dict[str, Any]] | None = None) -> None:
+    def evaluated(asked: Route) -> None:
+        since = asked.request.post_data_json["since"]
+        alone = {"since": since} if since.startswith("2025-11-09") else {}
+        asked.fulfill(json=EVALUATED | {"estimates": estimates} | alone)
+
+    told = {"changes": [], "earlier": None, "routes": changes or []}
+    page.route("**/v1/dashboard/changes*", lambda asked: asked.fulfill(json=told))
     page.route("**/v1/evaluate*", evaluated)
     page.route("**/v1/dashboard/routes*", lambda asked: asked.fulfill(json=BOARD))
 
@@ -112,3 +126,22 @@ def test_no_limit_that_is_best_needs_no_word(watched: Watched, site: Site) -> No
     watched.page.goto(f"{site.url}/?space=shop#routes")
     name = "No limit: always the route expected to do best"
     assert row(watched.page, name) == name
+
+
+def test_a_route_that_was_broken_in_the_period_is_told_with_estimates_since(watched: Watched, site: Site) -> None:
+    page = watched.page
+    answering(page, ESTIMATES, [CHANGED, EARLIER])
+    page.goto(f"{site.url}/?space=shop#routes")
+    mixed = page.locator("p:has-text('These estimates are of days before and after a route changed')")
+    mixed.wait_for()
+    page.wait_for_selector("li:has-text('answers of “std” are better again')")
+    assert page.locator("li:has-text('12 September')").count() == 0  # before the first of these choices
+    told = row(page, "Always std")
+    assert "Mixes two qualities: 10 % of 30 ratings from Oct 26, 2025 on, 85 % of 40 ratings since Nov 9, 2025." in told
+    assert "Mixes" not in row(page, "Always premium")
+    watched.require_readable("budgets-of-a-broken-route")
+    page.get_by_role("link", name="This page of the days since Nov 9, 2025").click()
+    page.wait_for_url("**from=2025-11-09&to=*#routes")
+    row(page, "Always std")
+    assert mixed.count() == 0
+    assert "Mixes" not in row(page, "Always std")
