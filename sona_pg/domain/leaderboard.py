@@ -16,6 +16,8 @@ class BadRatings(NamedTuple):
     judged: int
     bad: int
     corrected: int  # of the bad ones: another answer was said to be right
+    always_good: int = 0  # by users who rated everything good
+    others_quality: float | None = None  # mean of the other ratings; None: there are none
 
     @property
     def own(self) -> int:
@@ -69,6 +71,8 @@ class RouteStanding:
     bad_itself: float | None = None  # share rated bad where none was: how badly a text is written
     bad_itself_low: float | None = None
     bad_itself_high: float | None = None
+    always_good: int = 0  # ratings among these of users who rated everything good
+    others_quality: float | None = None  # without them
     changed: ChangedRoute | None = None  # within the period
 
     @property
@@ -86,6 +90,7 @@ class Leaderboard(NamedTuple):
     ordered: int  # of these, those taken most often, among which the first of the order are
     left_out: int  # trajectories of routes without daily figures: a day keeps those taken most often
     corrected: int  # rated bad of any route, where another answer was said to be right
+    always_good: Sequence[str] = ()  # users who rated everything good in the period, beyond chance
 
 
 Key = Callable[[RouteStanding], float | str | None]

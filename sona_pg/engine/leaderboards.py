@@ -49,7 +49,8 @@ def leaderboard(
     """
     _, first, last = days_of_period(session, days, until)
     reads, most = session.database.overview, SHOWN if wanted.order is None else ORDERED
-    bad = reads.bad_ratings(session.space, first, last, session.config.patterns.failure_quality)
+    pleased = [one.label for one in reads.labels(session.space, first, last).always_good]
+    bad = reads.bad_ratings(session.space, first, last, session.config.patterns.failure_quality, pleased)
     worst = () if wanted.order is None else heapq.nlargest(ALWAYS, (r for r in bad if bad[r].bad), lambda r: bad[r].bad)
     found = reads.routes(session.space, first, last, wanted.find.strip(), most, worst)
     like = {one.route: one for one in reads.like_questions(session.space, first, last)}
@@ -65,7 +66,7 @@ def leaderboard(
         shown = sorted(standings, key=best_first)
     else:
         shown = ordered(standings, wanted.order, wanted.descending)[:SHOWN]
-    return Leaderboard(shown, found.all, len(standings), found.left_out, corrected)
+    return Leaderboard(shown, found.all, len(standings), found.left_out, corrected, pleased)
 
 
 def _standing(
@@ -82,7 +83,8 @@ def _standing(
     share, least, most = bad.itself()
     return RouteStanding(
         sums.route, sums.trajectories, sums.rated, quality, low, high, sums.latency_us, sums.costed, cost, *compared,
-        is_offered, *bad, changed=_changed(change), bad_itself=share, bad_itself_low=least, bad_itself_high=most,
+        is_offered, bad.judged, bad.bad, bad.corrected, share, least, most, bad.always_good, bad.others_quality,
+        _changed(change),
     )  # fmt: skip
 
 

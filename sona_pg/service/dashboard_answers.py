@@ -259,6 +259,8 @@ class RouteRow(BaseModel):
     bad_itself: float | None = None  # share rated bad of the others; null: there are none
     bad_itself_low: float | None = None
     bad_itself_high: float | None = None
+    always_good: int  # of `judged`, by users who rated everything good
+    others_quality: float | None = None  # mean of `judged` without these
     changed: ChangedRouteRow | None = None  # within the period, beyond chance and unlike all others
 
 
@@ -270,6 +272,7 @@ class RoutesAnswer(BaseModel):
     ordered: int  # of these, those taken most often and those rated bad, among which the first of the order are
     left_out: int  # requests of routes without daily figures, which a day has of 10,000 routes
     corrected: int  # rated bad of any route, where another answer was said to be right
+    always_good: list[str]  # users (labels user:…) who rated everything good in the period, as in the answer on labels
     cost_unit: str | None = None
 
 

@@ -247,13 +247,15 @@ async def topics_in_period(call: Call[Any]) -> Any:
 
 @operations.add("GET", "/v1/dashboard/labels", scope="read", query=DaysQuery, answer=LabelsAnswer)
 async def quality_by_label(call: Call[Any]) -> Any:
-    """Return the quality by label in the last days, and users who gave much of what was rated down.
+    """Return the quality by label in the last days, and users who gave much of what was rated down or rated all good.
 
     As in SQL `sona.quality_by_label`.
     """
     found = await _overview(call, lambda known: known.labels(*_period(call)))
-    rows = {name: [one._asdict() for one in getattr(found, name)] for name in ("labels", "heavy_users")}
-    return {"first_day": found.first_day, "last_day": found.last_day} | rows
+    rows = {name: [one._asdict() for one in getattr(found, name)] for name in ("labels", "heavy_users", "always_good")}
+    without = found.without_always_good
+    days = {"first_day": found.first_day, "last_day": found.last_day}
+    return days | rows | {"without_always_good": without and without._asdict()}
 
 
 @operations.add("GET", "/v1/dashboard/memory", scope="read", query=MemoryQuery, answer=MemoryAnswer)

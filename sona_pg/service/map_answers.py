@@ -142,13 +142,25 @@ class LabelRow(BaseModel):
     quality_without: float | None = None  # of the space without these requests
 
 
+class QualityWithoutAnswer(BaseModel):
+    """Quality of the space without the ratings of some users."""
+
+    theirs: int  # ratings of these users
+    rated: int  # the others
+    quality: float | None = None  # of the others; null: there are none
+
+
 class LabelsAnswer(BaseModel):
-    """The 100 labels with most ratings in a period of whole days (UTC), and users who rated much down."""
+    """The 100 labels with most ratings in a period of whole days (UTC), and users who rated much down or all good."""
 
     first_day: date
     last_day: date
     labels: list[LabelRow]
     heavy_users: list[LabelRow]  # who gave more than a tenth of what was rated down, and five or more
+    always_good: list[
+        LabelRow
+    ]  # who gave ten ratings or more, all good, where by those of others chance hardly does so
+    without_always_good: QualityWithoutAnswer | None = None  # null: there are no such users
 
 
 class TopicCostRow(BaseModel):

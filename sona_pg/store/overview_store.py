@@ -116,10 +116,15 @@ class OverviewStore:
             lambda c: read_rated_bad(c, space.space_id, route, (first, last), worst, most),
         )
 
-    def bad_ratings(self, space: Space, first: date, last: date, worst: float) -> Mapping[str, BadRatings]:
-        """Return by route how many of the latest trajectories have a quality of at most ``worst``."""
+    def bad_ratings(
+        self, space: Space, first: date, last: date, worst: float, users: Sequence[str] = ()
+    ) -> Mapping[str, BadRatings]:
+        """Return by route how many of the latest trajectories have a quality of at most ``worst``.
+
+        And the quality of those that have none of the labels ``users``.
+        """
         return self._read(
-            "counting what was rated bad", lambda c: read_bad_ratings(c, space.space_id, (first, last), worst)
+            "counting what was rated bad", lambda c: read_bad_ratings(c, space.space_id, (first, last), worst, users)
         )
 
     def like_questions(self, space: Space, first: date, last: date) -> list[LikeQuality]:
@@ -226,7 +231,7 @@ class OverviewStore:
         return self._read("summing up topics", lambda c: read_topic_sums(c, space.space_id, earliest, first, last, bad))
 
     def labels(self, space: Space, first: date, last: date) -> LabelsInPeriod:
-        """Return the quality by label from ``first`` to ``last``, and the users who rated much down."""
+        """Return the quality by label from ``first`` to ``last``, and the users who rated much down or all good."""
         return self._read("reading quality by label", lambda c: read_labels(c, space, first, last))
 
     def undone(self, space: Space, live: int, version: int) -> UndoneRuns:

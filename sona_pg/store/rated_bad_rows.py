@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date
 from uuid import UUID
 
@@ -40,7 +40,8 @@ WHERE s.correction <> t.route
 # Of tables alone, for the same reason: the quality of a trajectory is that of sona.judged_of.
 COUNTED = """
 WITH asked AS MATERIALIZED (
-    SELECT t.id, t.route, t.quality FROM sona.trajectories t
+    SELECT t.id, t.route, t.quality, coalesce(t.context && %(users)s::text[], false) AS is_by_users
+    FROM sona.trajectories t
     WHERE t.space_id = %(space)s AND t.id >= sona.first_id(%(first)s) AND t.id <= sona.last_id(%(last)s)
     ORDER BY t.id DESC LIMIT %(read)s
 ), said AS (
@@ -51,15 +52,16 @@ WITH asked AS MATERIALIZED (
         AND (f.quality IS NOT NULL OR f.correction IS NOT NULL OR f.paid IS NULL)
     ORDER BY f.trajectory_id, f.source, f.sequence DESC
 ), judged AS (
-    SELECT a.id, a.route, coalesce(bool_or(s.correction <> a.route), false) AS is_corrected,
+    SELECT a.id, a.route, a.is_by_users, coalesce(bool_or(s.correction <> a.route), false) AS is_corrected,
            coalesce(avg(CASE WHEN s.correction IS NULL THEN s.quality ELSE (s.correction = a.route)::int END),
                     a.quality) AS quality
     FROM asked a LEFT JOIN said s ON s.trajectory_id = a.id
     WHERE a.route IS NOT NULL
-    GROUP BY a.id, a.route, a.quality
+    GROUP BY a.id, a.route, a.is_by_users, a.quality
 )
 SELECT j.route, count(*), count(*) FILTER (WHERE j.quality <= %(worst)s OR j.is_corrected),
-       count(*) FILTER (WHERE j.is_corrected)
+       count(*) FILTER (WHERE j.is_corrected), count(*) FILTER (WHERE j.is_by_users),
+       avg(j.quality) FILTER (WHERE NOT j.is_by_users)
 FROM judged j WHERE j.quality IS NOT NULL GROUP BY j.route
 """
 
@@ -95,9 +97,12 @@ def read_rated_bad(
 
 
 def read_bad_ratings(
-    connection: Connection, space_id: int, days: tuple[date, date], worst: float
+    connection: Connection, space_id: int, days: tuple[date, date], worst: float, users: Sequence[str] = ()
 ) -> dict[str, BadRatings]:
-    """Return for each route how many of the latest trajectories of ``days`` were rated bad, see ``bad_among``."""
+    """Return for each route how many of the latest trajectories of ``days`` were rated bad, see ``bad_among``.
+
+    And their quality without the trajectories with one of the labels ``users``.
+    """
     first, last = days
-    asked = {"space": space_id, "first": first, "last": last, "read": MOST_READ, "worst": worst}
+    asked = {"space": space_id, "first": first, "last": last, "read": MOST_READ, "worst": worst, "users": [*users]}
     return {route: BadRatings(*counts) for route, *counts in driver_connection(connection).execute(COUNTED, asked)}

@@ -45,6 +45,55 @@ def test_a_user_who_gave_most_thumbs_down_is_named_with_the_mean_without_them(se
     assert heavy["quality_without"] == pytest.approx(36 / 40)
 
 
+def pleased(*users: tuple[str, int, float]) -> list[dict[str, object]]:
+    """Requests of 20 users, who rated half of their four answers good, and of ``users`` with one quality each."""
+    rows = [
+        {"text": "aab", "route": "usual", "quality": float(turn % 2), "context": [f"user:{place}"]}
+        for place in range(20)
+        for turn in range(4)
+    ]
+    return rows + [
+        {"text": "aab", "route": "new", "quality": quality, "context": [user]}
+        for user, count, quality in users
+        for _ in range(count)
+    ]
+
+
+@pytest.fixture
+def one_sided(service, space):
+    """A space in which two users rated everything good, another too rarely to tell, and one nearly everything."""
+    found = {"space": space()}
+    users = [("user:hans", 40, 1.0), ("user:greta", 30, 1.0), ("user:rare", 9, 1.0), ("user:strict", 20, 0.9)]
+    service.post("/v1/trajectories/batch", {"trajectories": pleased(*users)}, params=found)
+    service.post("/v1/learn", params=found)
+    return found
+
+
+def test_users_who_rated_everything_good_are_named_with_the_mean_without_them(service, one_sided):
+    found = service.get("/v1/dashboard/labels", params=one_sided | {"days": 7}).json()
+    assert [(one["label"], one["rated"]) for one in found["always_good"]] == [("user:hans", 40), ("user:greta", 30)]
+    assert found["without_always_good"] == {
+        "theirs": 70, "rated": 109, "quality": pytest.approx((40 + 9 + 18) / 109),
+    }  # fmt: skip
+
+
+def test_the_leaderboard_has_routes_without_users_who_rated_everything_good(service, one_sided):
+    found = service.get("/v1/dashboard/routes", params=one_sided | {"days": 7}).json()
+    assert found["always_good"] == ["user:hans", "user:greta"]
+    told = {one["route"]: (one["always_good"], one["others_quality"]) for one in found["routes"]}
+    assert told == {"new": (70, pytest.approx((9 + 18) / 29)), "usual": (0, 0.5)}
+
+
+def test_good_ratings_of_a_user_where_nearly_all_are_good_tell_nothing(service, space):
+    found = {"space": space()}
+    rows = [row | {"quality": float(place != 0)} for place, row in enumerate(pleased(("user:hans", 40, 1.0)))]
+    service.post("/v1/trajectories/batch", {"trajectories": rows}, params=found)
+    service.post("/v1/learn", params=found)
+    told = service.get("/v1/dashboard/labels", params=found | {"days": 7}).json()
+    assert (told["always_good"], told["without_always_good"]) == ([], None)
+    assert service.get("/v1/dashboard/routes", params=found | {"days": 7}).json()["always_good"] == []
+
+
 def test_a_space_without_labels_has_none(service, space):
     found = service.get("/v1/dashboard/labels", params={"space": space()}).json()
-    assert (found["labels"], found["heavy_users"]) == ([], [])
+    assert (found["labels"], found["heavy_users"], found["always_good"]) == ([], [], [])

@@ -5,7 +5,7 @@ import { FEW, whisker } from "./charts.js";
 import { costColumn, intervalColumn, timeColumn } from "./columns.js";
 import { h, problem } from "./elements.js";
 import { whoAsks } from "./feedback.js";
-import { cost, costsIn, count, datesOf, offered, range, several, share } from "./format.js";
+import { cost, costsIn, count, datesOf, inWords, offered, range, several, share } from "./format.js";
 import { fairQuality, plainQuality } from "./money.js";
 import { chosenPeriod } from "./range.js";
 import { requestLine } from "./request-finder.js";
@@ -39,6 +39,9 @@ export const withoutFigures = ({ left_out: requests }) => requests > 0 && h("p",
 const day = datesOf({ dateStyle: "medium", timeZone: "UTC" });
 const nameOf = (route) => offered(route.route, route.is_offered ? [] : [route.route]);
 const changeOf = ({ changed }) => changed && `${changed.is_worse ? "▼ worse" : "▲ better"} since ${day.format(new Date(changed.changed_on))}: ${share(changed.quality)} of ${several(changed.rated, "rating")} since`;
+// Some users rate everything good; where they rated much of a route, its mean says little.
+const othersOf = ({ always_good: theirs, others_quality: quality, judged }) => (theirs ? `${quality === null ? "No rating" : `${share(quality)} of ${several(judged - theirs, "rating")}`} without users who rated everything good` : null);
+const pleased = ({ always_good: users, routes }) => users.length > 0 && routes.some((route) => route.always_good) && h("p", {}, `▲ ${inWords(users)} rated everything good in this period, as chance hardly has it by what others said. Below each route that they rated stands its mean without them; “on like questions” counts them. The Overview names them with their ratings.`);
 // Of what no other answer was said to be right for: how bad it is at least orders, and few ratings come after many.
 const ownRatings = ({ judged, corrected }) => judged - corrected;
 const badItself = {
@@ -82,8 +85,9 @@ export function leaderboard(found, when, onBad, order, onOrder) {
   const corrected = found.corrected > 0;
   const bad = (route) => (route.bad ? h("button", { type: "button", class: "link act", "aria-label": `${count(route.bad)} rated bad: show those of ${route.route}`, onclick: () => onBad(route.route) }, count(route.bad)) : route.judged ? "0" : null);
   return [
+    pleased(found),
     sortableTable((words) => `${named(found, order)}, ${when}; ${words}`, [
-      { name: "Route", order: "route", heads: true, kind: "words", isText: true, key: (route) => route.route.toLowerCase(), of: (route) => [nameOf(route), changeOf(route) && h("p", { class: "note" }, changeOf(route))], parts: [{ name: "Route", of: nameOf }, { name: "Changed", of: changeOf }] },
+      { name: "Route", order: "route", heads: true, kind: "words", isText: true, key: (route) => route.route.toLowerCase(), of: (route) => [nameOf(route), ...[changeOf, othersOf].map((words) => words(route) && h("p", { class: "note" }, words(route)))], parts: [{ name: "Route", of: nameOf }, { name: "Changed", of: changeOf }, { name: "Without users who rated everything good", kind: "number", of: (route) => (route.always_good ? share(route.others_quality) : null) }] },
       compared && { name: "On like questions", order: "like", word: "like", kind: "number", key: (route) => route.like_quality, of: (route) => share(route.like_quality) },
       { name: "0 to 100 %", kind: "nowrap", of: (route) => shown(route) && whisker(shown(route), route.rated < FEW) },
       { ...intervalColumn(shown), order: compared ? "likely" : "likely_as_sent", word: "interval", key: (route) => shown(route)?.low ?? null },

@@ -4,7 +4,7 @@ import { get } from "./api.js";
 import { h, panel, problem, rounded } from "./elements.js";
 import { compact, count, duration, fine, several } from "./format.js";
 import { latestFeedback } from "./latest-feedback.js";
-import { labelsPanel } from "./labels-in-period.js";
+import { labelsPanel, pleasedNote, readLabels } from "./labels-in-period.js";
 import { changeList } from "./quality-changes.js";
 import { byVersion, change, overTime } from "./quality-charts.js";
 import { chosenPeriod, daysOf, isChosen, nameOf, rangeChoice } from "./range.js";
@@ -61,6 +61,7 @@ export function overview() {
   const facts = latestFeedback();
   const title = h("h1", {}, "Overview");
   const figures = h("div", {}, uncounted());
+  const warned = h("div", {});
   const curves = h("div", { class: "pair" });
   const reasons = h("div", {});
   const requests = h("div", { class: "flow" }, h("p", { class: "quiet" }, "…"));
@@ -93,7 +94,9 @@ export function overview() {
     const learning = get("v1/dashboard/learning");
     const asked = chosenPeriod();
     const changes = get("v1/dashboard/changes", asked);
-    labels.replaceChildren(labelsPanel());
+    const users = readLabels();
+    labels.replaceChildren(labelsPanel(users));
+    warned.replaceChildren(pleasedNote(users));
     reasons.replaceChildren(filledLater("When it changed, and with what", changes, (found) => changeList(found, asked)));
     curves.replaceChildren(
       filledLater("Quality over time", Promise.all([get("v1/dashboard/quality", asked), learning, changes]),
@@ -107,7 +110,7 @@ export function overview() {
     async content() {
       fill(); // a large store is counted for a second: not waited for
       await facts.fill();
-      return [title, h("p", { class: "note" }, ABOUT), empty, rangeChoice(fill), figures, curves, panel("Requests over time", requests), reasons, labels, panel("Latest feedback", facts.place), finder()];
+      return [title, h("p", { class: "note" }, ABOUT), empty, rangeChoice(fill), figures, warned, curves, panel("Requests over time", requests), reasons, labels, panel("Latest feedback", facts.place), finder()];
     },
     onVersion: fill,
     onRecorded: () => Promise.all([facts.fill(), fillFigures()]),

@@ -45,7 +45,7 @@ def standing(route: str, like: float | None, low: float | None, high: float | No
         "route": route, "trajectories": 164, "rated": 54, "quality": 0.72, "low": 0.59, "high": 0.82,
         "latency_us": None, "costed": 164, "cost": COSTS[route], "compared": 54, "like_quality": like,
         "like_low": low, "like_high": high, "is_offered": True, "judged": 54, "bad": 15, "corrected": 0,
-        "changed": None,
+        "changed": None, "always_good": 0, "others_quality": None,
     }  # fmt: skip
 
 
@@ -53,7 +53,7 @@ BOARD = {
     "routes": [
         standing("premium", 0.67, 0.57, 0.77), standing("nova", 0.55, 0.36, 0.73), standing("std", None, None, None),
     ],
-    "all": 3, "ordered": 3, "left_out": 0, "corrected": 0, "cost_unit": "USD",
+    "all": 3, "ordered": 3, "left_out": 0, "corrected": 0, "cost_unit": "USD", "always_good": [],
 }  # fmt: skip
 
 
@@ -145,3 +145,34 @@ def test_a_route_that_was_broken_in_the_period_is_told_with_estimates_since(watc
     row(page, "Always std")
     assert mixed.count() == 0
     assert "Mixes" not in row(page, "Always std")
+
+
+PLEASED = {
+    "label": "user:hans", "rated": 40, "quality": 1.0, "low": 0.91, "high": 1.0, "downs": 0.0, "share_of_rated": 0.4,
+    "share_of_downs": 0.0, "quality_without": 0.5,
+}  # fmt: skip
+LABELS = {
+    "first_day": "2025-10-25", "last_day": "2025-11-23", "labels": [], "heavy_users": [], "always_good": [PLEASED],
+    "without_always_good": {"theirs": 40, "rated": 60, "quality": 0.5},
+}  # fmt: skip
+
+
+def test_users_who_rated_everything_good_stand_on_overview_and_leaderboard(watched: Watched, site: Site) -> None:
+    page = watched.page
+    page.route("**/v1/dashboard/labels*", lambda asked: asked.fulfill(json=LABELS))
+    page.goto(f"{site.url}/?space=shop")
+    page.wait_for_selector(
+        "p:has-text('user:hans rated everything good (40 ratings). Without them 50.0 % of 60 ratings. See')"
+    )
+    page.wait_for_selector("li:has-text('user:hans rated everything good: 40 ratings, 40 % of all.')")
+    watched.require_readable("overview-always-good")
+    routes = [one | {"always_good": 14, "others_quality": 0.625} for one in BOARD["routes"][1:2]]
+    board = BOARD | {"routes": [*BOARD["routes"][:1], *routes], "always_good": ["user:hans"]}
+    answering(page, ESTIMATES)
+    page.route("**/v1/dashboard/routes*", lambda asked: asked.fulfill(json=board))
+    page.goto(f"{site.url}/?space=shop#routes")
+    page.wait_for_selector("p:has-text('user:hans rated everything good in this period')")
+    leading = page.locator("table:has(caption:has-text('Routes taken most often')) tbody th")
+    told = "nova\n63 % of 40 ratings without users who rated everything good"
+    assert [one.replace("\n\n", "\n") for one in leading.all_inner_texts()] == ["premium", told]
+    watched.require_readable("leaderboard-always-good")
