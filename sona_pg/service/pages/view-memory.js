@@ -67,13 +67,16 @@ function kindButtons(shown, onChange) {
     }, sample(kind), ` ${name}`))));
 }
 
+const NONE_PASSED = "Nothing is broken by that, and nothing needs doing: dreams only propose connections beside those of use. They run again once a week (dreams.interval); "
+  + "whoever runs the service can start them at once (sona-pg dream), and set how good one must be (sona-pg space set, dreams.least_quality).";
+
 // What the last dreams came to: where none passed, that they ran at all is seen nowhere else.
 function lastDreams({ dreams, dream_edges: edges }) {
   if (!dreams) return "No dreams ran here yet: the learner does so once a week (dreams.interval), and sona-pg dream at once.";
   const { count: all, good, joined } = dreams;
   const passed = joined ? `${count(joined)} of ${several(all, "dream")} passed${edges ? "" : "; what they proposed is confirmed by use by now, or gone"}`
     : `of ${several(all, "dream")} none passed: ${good ? `${count(good)} were good enough, but what they join hangs together too little` : "they were not new, coherent or useful enough"}`;
-  return `The last dreams ran ${ago(Date.parse(dreams.ran_at))}: ${passed}.`;
+  return `The last dreams ran ${ago(Date.parse(dreams.ran_at))}: ${passed}.${joined ? "" : ` ${NONE_PASSED}`}`;
 }
 
 function drawnGraph(found) {

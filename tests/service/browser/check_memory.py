@@ -27,7 +27,10 @@ def test_a_graph_tells_when_no_dreams_ran_and_when_none_passed(watched: Watched,
     site.post("/v1/learn/deep?space=dreamless", {"seconds": 30})
     page.reload()
     page.wait_for_selector("p:has-text('The last dreams ran')")
-    assert "of 50 dreams none passed: " in page.locator("p:has-text('The last dreams ran')").inner_text()
+    told = page.locator("p:has-text('The last dreams ran')").inner_text()
+    assert "of 50 dreams none passed: " in told
+    assert "nothing needs doing" in told
+    assert "dreams.least_quality" in told
     about = page.locator("[aria-live] p:has-text(', used ')").get_by_role("link", name="What is Use?")
     assert (about.get_attribute("title") or "").startswith("How often something was used within sessions.")
     watched.require_readable("memory-no-dream-passed")
