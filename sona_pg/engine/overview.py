@@ -42,6 +42,7 @@ from sona_pg.domain.undo_plan import UndoPlan
 from sona_pg.domain.wording import titles, wordings
 from sona_pg.engine import level_changes, quality_curves
 from sona_pg.engine.candidate_history import CandidateHistory
+from sona_pg.engine.compared_spaces import ComparedSpaces, compared_spaces
 from sona_pg.engine.contenders import contenders, rated_before
 from sona_pg.engine.found_requests import found_candidates, found_requests, rated_bad
 from sona_pg.engine.kept_route_changes import KeptRouteChanges
@@ -247,6 +248,10 @@ class Overview:
         session = self._session()
         _, first, last = days_of_period(session, days, until)
         return session.database.overview.labels(session.space, first, last)
+
+    def compared_spaces(self, days: float, until: date | None, only: int | None) -> ComparedSpaces:
+        """Return the sums of the store's spaces in the same days; see ``compared_spaces``."""
+        return compared_spaces(self._session(), days, until, only)
 
     def undo_plan(self, version: int) -> UndoPlan:
         """Return what a rollback to ``version`` would undo; see ``undo_plans.undo_plan``."""

@@ -151,6 +151,22 @@ class PeriodAnswer(BaseModel):
     cost: float
 
 
+class ComparedSpaceRow(QualityFigures):
+    """Requests and quality of a space in the period."""
+
+    space: str
+    missing_days: int  # not summed yet, left out
+
+
+class ComparedSpacesAnswer(BaseModel):
+    """Spaces in the same days (UTC), by name."""
+
+    first_day: date
+    last_day: date
+    spaces: list[ComparedSpaceRow]
+    all: int
+
+
 class ChangeAnswer(BaseModel):
     """Change of the quality against the period before, with its 95 % interval."""
 

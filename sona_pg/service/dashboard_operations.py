@@ -21,6 +21,7 @@ from sona_pg.limits import LONGEST_ID, MOST_INT8
 from sona_pg.service.dashboard_answers import (
     ChangeReasonsAnswer,
     ChangesAnswer,
+    ComparedSpacesAnswer,
     CyclesAnswer,
     FiguresAnswer,
     FleetAnswer,
@@ -256,6 +257,18 @@ async def quality_by_label(call: Call[Any]) -> Any:
     without = found.without_always_good
     days = {"first_day": found.first_day, "last_day": found.last_day}
     return days | rows | {"without_always_good": without and without._asdict()}
+
+
+@operations.add("GET", "/v1/dashboard/spaces", scope="read", query=DaysQuery, answer=ComparedSpacesAnswer)
+async def spaces_in_period(call: Call[Any]) -> Any:
+    """Return requests and quality of the spaces in the last days of this one; with a key, of its own space alone.
+
+    They are those of the daily figures; of more than 20 spaces those with most trajectories.
+    """
+    only = call.caller.space_id
+    found = await _overview(call, lambda known: known.compared_spaces(*_period(call), only))
+    told = [{"space": one.space, "missing_days": one.missing_days, **one.sums._asdict()} for one in found.spaces]
+    return found._asdict() | {"spaces": told}
 
 
 @operations.add("GET", "/v1/dashboard/memory", scope="read", query=MemoryQuery, answer=MemoryAnswer)

@@ -40,6 +40,8 @@ def test_scopes_and_the_space_of_a_key(service, service_store, space, service_ur
     assert (other.status_code, "bound to the space" in other.json()["detail"]) == (403, True)
     listed = service.get("/v1/spaces", headers=bearer(reads), **ask).json()
     assert ([one["name"] for one in listed["spaces"]], listed["scopes"]) == ([name], ["read"])
+    compared = service.get("/v1/dashboard/spaces", headers=bearer(reads), **ask).json()
+    assert ([one["space"] for one in compared["spaces"]], compared["all"]) == ([name], 1)
     service.app.state.service.spaces.opened[name].engine.flush()
     with psycopg.connect(service_url) as connection:
         rows = connection.execute("SELECT source FROM sona.feedback WHERE source = 'app'").fetchall()

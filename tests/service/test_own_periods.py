@@ -71,3 +71,17 @@ def test_a_last_day_to_come_is_today(service, sold):
     assert (found["last_day"], found["now"]["rated"]) == (TODAY.isoformat(), 28)
     refused = service.get("/v1/dashboard/figures", params=sold | {"until": "yesterday"})
     assert refused.status_code == 422
+
+
+def test_spaces_are_compared_over_the_same_days(service, sold, space):
+    other = {"space": space()}
+    at = datetime.combine(TODAY - timedelta(days=21), datetime.min.time(), UTC).isoformat()
+    rows = [{"text": "bbbb", "started_at": at, "quality": float(place < 6)} for place in range(8)]
+    service.post("/v1/trajectories/batch", {"trajectories": rows}, params=other)
+    service.post("/v1/learn", params=other)
+    found = service.get("/v1/dashboard/spaces", params=sold | WEEK).json()
+    assert found["last_day"] == WEEK["until"]
+    seen = {one["space"]: (one["trajectories"], one["rated"], one["quality"]) for one in found["spaces"]}
+    assert seen[sold["space"]] == (84, 84, 0)
+    assert seen[other["space"]] == (8, 8, pytest.approx(0.75))
+    assert found["all"] >= len(seen)

@@ -86,7 +86,7 @@ export function keepSpace() {
 
 for (const kind of ["click", "auxclick"]) { // links that a view has made since
   document.addEventListener(kind, (event) => {
-    const link = event.target.closest?.("main a[href]");
+    const link = event.target.closest?.("main a[href]:not([data-space])");
     if (link) keepSpaceIn(link);
   }, { capture: true });
 }

@@ -5,6 +5,7 @@ import { h, panel, problem, rounded } from "./elements.js";
 import { compact, count, duration, fine, several } from "./format.js";
 import { latestFeedback } from "./latest-feedback.js";
 import { labelsPanel, pleasedNote, readLabels } from "./labels-in-period.js";
+import { compareSpaces } from "./compared-spaces.js";
 import { changeList } from "./quality-changes.js";
 import { byVersion, change, overTime } from "./quality-charts.js";
 import { chosenPeriod, daysOf, isChosen, nameOf, rangeChoice } from "./range.js";
@@ -66,6 +67,7 @@ export function overview() {
   const reasons = h("div", {});
   const requests = h("div", { class: "flow" }, h("p", { class: "quiet" }, "…"));
   const labels = h("div", {});
+  const spaces = h("div", {});
   const empty = h("p", { class: "hidden" }, "Nothing is recorded in this space yet. ", h("a", { href: "demo" }, "Begin in the chat"),
     ", choose another space above, or have a server record.");
   let period = null; // its figures, as read last
@@ -97,6 +99,7 @@ export function overview() {
     const users = readLabels();
     labels.replaceChildren(labelsPanel(users));
     warned.replaceChildren(pleasedNote(users));
+    compareSpaces(spaces);
     reasons.replaceChildren(filledLater("When it changed, and with what", changes, (found) => changeList(found, asked)));
     curves.replaceChildren(
       filledLater("Quality over time", Promise.all([get("v1/dashboard/quality", asked), learning, changes]),
@@ -110,7 +113,7 @@ export function overview() {
     async content() {
       fill(); // a large store is counted for a second: not waited for
       await facts.fill();
-      return [title, h("p", { class: "note" }, ABOUT), empty, rangeChoice(fill), figures, warned, curves, panel("Requests over time", requests), reasons, labels, panel("Latest feedback", facts.place), finder()];
+      return [title, h("p", { class: "note" }, ABOUT), empty, rangeChoice(fill), figures, warned, curves, panel("Requests over time", requests), reasons, labels, spaces, panel("Latest feedback", facts.place), finder()];
     },
     onVersion: fill,
     onRecorded: () => Promise.all([facts.fill(), fillFigures()]),

@@ -299,3 +299,15 @@ def test_own_dates_are_a_period_kept_in_the_address(watched: Watched, site: Site
     assert page.locator("main select").first.input_value() == "own"
     page.fill("input[aria-label='First day (UTC)']", str(today))
     page.wait_for_selector("text=a last one that is not before it")
+
+
+def test_spaces_are_compared_and_lead_to_one_another(watched: Watched, site: Site) -> None:
+    page = watched.page
+    page.goto(f"{site.url}/?space=recent")
+    compared = page.locator("table:has(caption:has-text('Spaces, '))")
+    compared.wait_for()
+    row = compared.locator("tr", has=page.get_by_role("link", name="recent", exact=True))
+    assert row.locator("td[data-name=Ratings]").inner_text() == "240"
+    compared.get_by_role("link", name="older", exact=True).click()
+    page.wait_for_selector("h1:has-text('How older is doing')")
+    watched.require_readable("spaces-compared")
