@@ -118,6 +118,7 @@ class PlacedPattern:
     per_thousand: float | None  # cost of 1,000 of its trajectories, by the mean costs of their routes
     judged: int  # trajectories with a verdict
     bad: int  # of these, failures
+    members: Sequence[UUID]  # patterns put together in it, the largest, whose id it has, first
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +131,9 @@ class PatternMap:
     patterns: Sequence[PlacedPattern]
     left_out: int  # smaller patterns that are not placed
     not_offered: Sequence[str] = ()  # of the routes, today
+    topics: int | None = None  # at most so many, in which patterns are put together; None: each pattern is one
+    levels: Sequence[int] = ()  # numbers of topics to choose from
+    all_patterns: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,4 +38,9 @@ class TopicNames:
 
     def of(self, pattern: UUID) -> str | None:
         """Return the name of a pattern, live or of a past version; its names if it was merged of several."""
-        return ", ".join(self._names.get(pattern, ())) or None
+        return self.of_all((pattern,))
+
+    def of_all(self, patterns: Iterable[UUID]) -> str | None:
+        """Return the names of patterns that are put together."""
+        names = {name: None for pattern in patterns for name in self._names.get(pattern, ())}
+        return ", ".join(names) or None

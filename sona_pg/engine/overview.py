@@ -33,15 +33,15 @@ from sona_pg.domain.overview_figures import (
 from sona_pg.domain.pattern import LearnedPattern
 from sona_pg.domain.period_figures import PeriodFigures, SpaceEvent
 from sona_pg.domain.rated_before import RatedBefore
-from sona_pg.domain.route_choice import NONE_SINCE, BestRoutes, RatingsSince
+from sona_pg.domain.route_choice import BestRoutes
 from sona_pg.domain.stored_trajectory import StoredTrajectory
 from sona_pg.domain.strayed_feedback import StrayedFeedback
 from sona_pg.domain.topic import TopicNames
 from sona_pg.domain.topic_period import TopicsInPeriod
 from sona_pg.domain.undo_plan import UndoPlan
-from sona_pg.domain.wording import titles, wordings
 from sona_pg.engine import level_changes, quality_curves
 from sona_pg.engine.candidate_history import CandidateHistory
+from sona_pg.engine.coarse_topics import LinkedPatterns, Topics
 from sona_pg.engine.compared_spaces import ComparedSpaces, compared_spaces
 from sona_pg.engine.contenders import contenders, rated_before
 from sona_pg.engine.found_requests import found_candidates, found_requests, rated_bad
@@ -49,6 +49,7 @@ from sona_pg.engine.kept_route_changes import KeptRouteChanges
 from sona_pg.engine.leaderboards import Wanted, leaderboard
 from sona_pg.engine.level_changes import ExplainedChange, ToldChange, ToldRouteChange
 from sona_pg.engine.past_versions import PastVersions
+from sona_pg.engine.pattern_maps import PLACED, Drawn, map_of
 from sona_pg.engine.period_overview import (
     days_of_period,
     events,
@@ -56,7 +57,7 @@ from sona_pg.engine.period_overview import (
     period_figures,
     topics_in,
 )
-from sona_pg.engine.placed_patterns import ShownTexts, placed
+from sona_pg.engine.routes_now import RoutesNow
 from sona_pg.engine.session import Session
 from sona_pg.engine.shared_finds import SharedFinds
 from sona_pg.engine.sona_engine import SonaEngine
@@ -67,7 +68,6 @@ from sona_pg.serving.graph_places import placed_graph
 from sona_pg.serving.past_answers import PastVersion, near_patterns, turned
 from sona_pg.store.topic_cost_rows import TopicCosts
 
-PLACED = 500  # patterns on a map
 COSTS_OF = 200  # routes whose mean costs are known here
 COSTS_FOR = 60.0  # seconds that they are kept
 NODES = 150  # of the memory graph
@@ -86,16 +86,6 @@ class OldAnswers(NamedTuple):
     first: RatedBefore | None  # whether the first answer would be rated right now; None: nothing has measured that
 
 
-class RoutesNow(NamedTuple):
-    """Routes of the patterns of a version as people are told them."""
-
-    version: int
-    gone: frozenset[str]  # not offered
-    read_at: float
-    since: Mapping[UUID, Mapping[str, RatingsSince]]  # ratings of routes that got worse
-    best: Mapping[UUID, BestRoutes]
-
-
 class Overview:
     """Reads an open space for people. Every call may ask the database, whose statements take ten seconds at most.
 
@@ -108,6 +98,7 @@ class Overview:
         self._engine = engine
         self._past = PastVersions(engine.dim)
         self._plane: tuple[int, Plane] | None = None  # with its version
+        self._linked: tuple[int, LinkedPatterns] | None = None  # with their version
         self._route_changes = KeptRouteChanges()
         self._routes: RoutesNow | None = None
         self._finds: SharedFinds[RoutesNow] = SharedFinds()
@@ -171,51 +162,36 @@ class Overview:
         session = self._session()
         return session.database.overview.best_routes(session.space, level_changes.LATELY)
 
-    def pattern_map(self, version: int | None = None) -> PatternMap:
+    def pattern_map(self, version: int | None = None, topics: int | None = None) -> PatternMap:
         """Return the largest patterns of a version, by default the served one, on the plane of the served ones.
+
+        With ``topics`` at most so many, in which patterns are put together; see ``pattern_maps.map_of``.
 
         Raises:
             UnknownVersion: the version is not kept.
         """
         session = self._session()
-        serving = session.serving
-        if version is None or version == serving.version:
-            version, patterns = serving.version, serving.patterns
+        if version is None or version == session.serving.version:
+            linked = self._linked_of(session)
         else:
-            version = require_version(version)
-            patterns = tuple(session.database.versions.patterns_at(session.space, version))
-        basis, plane = self._plane_of(session)
-        largest = sorted(patterns, key=lambda pattern: (-pattern.size, pattern.id))[:PLACED]
-        places = plane.place(_centroids(largest, self._engine.dim)).tolist()
-        costs = self._costs_of(session)
-        names, gone = self._topic_names(session), self.not_offered()
-        is_live = version == basis
-        then = gone if is_live else ()  # earlier versions are told as they were
-        known = self._routes_now(session, gone) if is_live else None
-        since, best = ({}, {}) if known is None else (known.since, known.best)
-        shown = [wordings(pattern.typical_queries) for pattern in largest]
-        found = [
-            placed(
-                pattern,
-                place,
-                costs,
-                then,
-                ShownTexts(names.of(pattern.id), called, texts),
-                since.get(pattern.id, NONE_SINCE),
-                best.get(pattern.id),
-            )
-            for pattern, place, called, texts in zip(largest, places, titles(shown), shown, strict=True)
-        ]
-        return PatternMap(version, basis, plane.explained, found, len(patterns) - len(largest), sorted(gone))
+            kept = session.database.versions.patterns_at(session.space, require_version(version))
+            linked = (version, LinkedPatterns(kept))
+        drawn = Drawn(*linked, *self._plane_of(session))
+        gone = self.not_offered()
+        known = self._routes_now(session, gone) if drawn.version == drawn.basis else None
+        return map_of(session, drawn, topics, known, gone, self._topic_names(session), self._costs_of(session))
 
-    def topic_costs(self) -> TopicCosts:
-        """Return the costs of the questions of each live pattern, the most costly first."""
+    def topic_costs(self, topics: int | None = None) -> TopicCosts:
+        """Return the costs of the questions of each live pattern, or of ``topics`` of them, the most costly first."""
         session = self._session()
-        return session.database.overview.topic_costs(session.space)
+        return self._grouped(session, topics).costs(session.database.overview.topic_costs(session.space))
 
-    def topics_in_period(self, days: float = 30.0, until: date | None = None) -> TopicsInPeriod:
+    def topics_in_period(
+        self, days: float = 30.0, until: date | None = None, topics: int | None = None
+    ) -> TopicsInPeriod:
         """Return the quality of the served topics in the last ``days``, and its change against those before."""
-        return topics_in(self._session(), days, until)
+        session = self._session()
+        return topics_in(session, days, self._grouped(session, topics), until)
 
     def memory_graph(self, find: str = "") -> PlacedGraph:
         """Return the best-connected part of the served memory graph, on the plane of the patterns.
@@ -354,6 +330,15 @@ class Overview:
         session.require_database()
         return session
 
+    def _linked_of(self, session: Session) -> tuple[int, LinkedPatterns]:
+        serving, known = session.serving, self._linked
+        if known is None or known[0] != serving.version:
+            known = self._linked = (serving.version, LinkedPatterns(serving.patterns))
+        return known
+
+    def _grouped(self, session: Session, topics: int | None) -> Topics:
+        return self._linked_of(session)[1].topics(topics)
+
     def _plane_of(self, session: Session) -> tuple[int, Plane]:
         serving, known = session.serving, self._plane
         if known is None or known[0] != serving.version:
@@ -389,7 +374,7 @@ class Overview:
         worse = [one for one in changed if one.after_quality < one.before_quality]
         since = level_changes.ratings_since(session, worse)
         best = session.database.overview.best_routes_of(session.space, worse, since)
-        found = self._routes = RoutesNow(version, gone, now, since, best)
+        found = self._routes = RoutesNow(version, gone, now, since, best, worse)
         return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from sona_pg.domain.overview_figures import PlacedPattern, interval
 from sona_pg.domain.pattern import LearnedPattern
@@ -29,6 +30,7 @@ class ShownTexts(NamedTuple):
     name: str | None
     title: str | None
     wordings: Sequence[str]
+    members: Sequence[UUID]  # patterns put together in it
 
 
 def placed(
@@ -67,7 +69,7 @@ def placed(
         shown.name, shown.title, shown.wordings,
         told.best, told.former, told.succeeded, _shown(routes, {*told, cheap}),
         rated, low, high, [one.route for one in alike],
-        cheap, None if cost is None else 1000 * cost, pattern.verdicts.judged, pattern.verdicts.failure,
+        cheap, None if cost is None else 1000 * cost, pattern.verdicts.judged, pattern.verdicts.failure, shown.members,
     )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from sona_pg.domain.stored_trajectory import StoredTrajectory
 from sona_pg.engine import SonaEngine
 from sona_pg.engine.leaderboards import Wanted
 from sona_pg.engine.overview import Overview
+from sona_pg.engine.pattern_maps import AS_RATED
 from sona_pg.limits import LONGEST_ID, MOST_INT8
 from sona_pg.service.dashboard_answers import (
     ChangeReasonsAnswer,
@@ -50,6 +51,7 @@ operations = Operations("dashboard")
 
 LONGEST_FIND = 200  # characters of a search
 LONGEST_ROUTE = 1000
+MOST_TOPICS = 100_000
 MOST_COMPARED = 24  # versions of one request
 _overviews: WeakKeyDictionary[SonaEngine, Overview] = WeakKeyDictionary()
 R = TypeVar("R")
@@ -99,10 +101,21 @@ class FeedbackQuery(LimitQuery):
     asked_until: AwareDatetime | None = None  # without it
 
 
+class TopicsQuery(BaseModel):
+    """At most how many topics, in which patterns are put together by their centroids; absent: each pattern is one."""
+
+    topics: Annotated[int, Field(ge=1, le=MOST_TOPICS)] | None = None
+
+
 class MapQuery(BaseModel):
-    """Which version."""
+    """Which version, and at most how many topics; 0: as many as have enough ratings."""
 
     version: Annotated[int, Field(ge=0, le=MOST_INT8)] | None = None
+    topics: Annotated[int, Field(ge=AS_RATED, le=MOST_TOPICS)] | None = None
+
+
+class TopicDaysQuery(TopicsQuery, DaysQuery):
+    """How far back to look, and at most how many topics."""
 
 
 class MemoryQuery(BaseModel):
@@ -216,25 +229,29 @@ async def route_leaderboard(call: Call[Any]) -> Any:
 
 @operations.add("GET", "/v1/dashboard/patterns", scope="read", query=MapQuery, answer=PatternMapAnswer)
 async def pattern_map(call: Call[Any]) -> Any:
-    """Return the largest patterns of a version, by default the served one, on a plane."""
-    found = await _overview(call, lambda known: known.pattern_map(call.query["version"]))
+    """Return the largest patterns of a version, by default the served one, on a plane.
+
+    With `topics` patterns are put together by their centroids into at most so many, and the figures of each are those
+    of all its ratings; with 0 into as many as have a route with 10 ratings for half of the requests.
+    """
+    found = await _overview(call, lambda known: known.pattern_map(call.query["version"], call.query["topics"]))
     return {name: getattr(found, name) for name in found.__slots__} | await _cost_unit(call)
 
 
-@operations.add("GET", "/v1/dashboard/topic-costs", scope="read", answer=TopicCostsAnswer)
+@operations.add("GET", "/v1/dashboard/topic-costs", scope="read", query=TopicsQuery, answer=TopicCostsAnswer)
 async def topic_costs(call: Call[Any]) -> Any:
     """Return the costs of the questions of each live pattern; of a large space of its latest trajectories."""
-    found = await _overview(call, Overview.topic_costs)
+    found = await _overview(call, lambda known: known.topic_costs(call.query["topics"]))
     return {"topics": [one._asdict() for one in found.topics], "latest": found.latest} | await _cost_unit(call)
 
 
-@operations.add("GET", "/v1/dashboard/topics", scope="read", query=DaysQuery, answer=TopicPeriodsAnswer)
+@operations.add("GET", "/v1/dashboard/topics", scope="read", query=TopicDaysQuery, answer=TopicPeriodsAnswer)
 async def topics_in_period(call: Call[Any]) -> Any:
     """Return the quality of the live topics in the last days, and its change against those before.
 
     Each rating counts for the topic nearest to its question; of very many, those of a sample.
     """
-    found = await _overview(call, lambda known: known.topics_in_period(*_period(call)))
+    found = await _overview(call, lambda known: known.topics_in_period(*_period(call), call.query["topics"]))
     topics = [
         {
             "pattern": one.pattern, "bad": one.bad, "change": one.change and one.change._asdict(),

@@ -48,6 +48,7 @@ class PatternPlace(BaseModel):
     per_thousand: float | None = None  # cost of 1,000 of its trajectories, by the mean costs of their routes
     judged: int  # trajectories with a verdict
     bad: int  # of these, failures
+    members: list[UUID]  # patterns put together in it, the largest first, whose id it has
 
 
 class PatternMapAnswer(BaseModel):
@@ -59,6 +60,9 @@ class PatternMapAnswer(BaseModel):
     patterns: list[PatternPlace]
     left_out: int
     not_offered: list[str]  # routes that are no longer offered today
+    topics: int | None = None  # at most so many, in which patterns are put together; null: each pattern is one
+    levels: list[int]  # numbers of topics to choose from
+    all_patterns: int
     cost_unit: str | None = None
 
 

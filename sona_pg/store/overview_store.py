@@ -217,10 +217,19 @@ class OverviewStore:
         return self._read("looking for the best routes", lambda c: read_best_routes(c, space.space_id, days))
 
     def best_routes_of(
-        self, space: Space, worse: Sequence[RouteChange], since: Mapping[UUID, Mapping[str, RatingsSince]]
+        self,
+        space: Space,
+        worse: Sequence[RouteChange],
+        since: Mapping[UUID, Mapping[str, RatingsSince]],
+        topics: Mapping[UUID, UUID] | None = None,
     ) -> Mapping[UUID, BestRoutes]:
-        """Return what ``best_routes`` does, of changes that were found before, with the ratings ``since``."""
-        return self._read("looking for the best routes", lambda c: read_best_routes_of(c, space.space_id, worse, since))
+        """Return what ``best_routes`` does, of changes that were found before, with the ratings ``since``.
+
+        With ``topics``, by pattern, those of patterns put together.
+        """
+        return self._read(
+            "looking for the best routes", lambda c: read_best_routes_of(c, space.space_id, worse, since, topics)
+        )
 
     def topic_costs(self, space: Space) -> TopicCosts:
         """Return the costs of the questions of each live pattern."""

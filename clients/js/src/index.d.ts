@@ -218,11 +218,11 @@ export class SonaClient {
   quality(query?: { days?: number; until?: string }, options?: CallOptions): Promise<any>;
   learningCurve(query?: undefined, options?: CallOptions): Promise<any>;
   routes(query?: { days?: number; until?: string; find?: string; order?: string; descending?: boolean }, options?: CallOptions): Promise<any>;
-  patternMap(query?: { version?: number }, options?: CallOptions): Promise<any>;
+  patternMap(query?: { version?: number; topics?: number }, options?: CallOptions): Promise<any>;
   rollbackPlan(query: { version: number }, options?: CallOptions): Promise<any>;
   labelQuality(query?: { days?: number; until?: string }, options?: CallOptions): Promise<any>;
-  topicCosts(query?: {}, options?: CallOptions): Promise<any>;
-  topicPeriods(query?: { days?: number; until?: string }, options?: CallOptions): Promise<any>;
+  topicCosts(query?: { topics?: number }, options?: CallOptions): Promise<any>;
+  topicPeriods(query?: { days?: number; until?: string; topics?: number }, options?: CallOptions): Promise<any>;
   memoryGraph(query?: { find?: string }, options?: CallOptions): Promise<any>;
   fleet(query?: { limit?: number }, options?: CallOptions): Promise<any>;
   cycles(query?: { limit?: number }, options?: CallOptions): Promise<any>;

@@ -46,10 +46,10 @@ function drawn(found, topicOf, onChoose) {
 }
 
 // Fills `place` with the topics of the period; they are told to `onRead` by their ids, with the days.
-export async function fillPeriod(place, topicOf, onChoose, onRead) {
+export async function fillPeriod(place, topics, topicOf, onChoose, onRead) {
   const asked = chosenPeriod();
   try {
-    const found = await get("v1/dashboard/topics", asked);
+    const found = await get("v1/dashboard/topics", { ...asked, topics });
     if (!isChosen(asked)) return;
     onRead(new Map(found.topics.map((one) => [one.pattern, one])), asked.days);
     place.replaceChildren(...drawn(found, topicOf, onChoose));

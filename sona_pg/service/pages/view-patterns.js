@@ -10,6 +10,7 @@ import { cost, costsIn, count, datesOf, offered, range, several, share } from ".
 import { rangeChoice } from "./range.js";
 import { say } from "./shell.js";
 import { help, term } from "./terms.js";
+import { levelChoice, levelNote, wantedTopics } from "./topic-levels.js";
 import { fillPeriod, inPeriod } from "./topic-periods.js";
 
 const LEADING = 12; // rows that are shown at once
@@ -176,13 +177,18 @@ export function patterns() {
   let pick = () => {}; // shows a topic of the drawn map by its id
   let shown; // the version on the slider; undefined: the live one
   let [mayName, isLive] = [false, true];
+  let most = null; // at most so many on the drawn map; null: all
+  const levels = h("span", {});
+  const levelled = h("p", { class: "note", "aria-live": "polite" });
   let addPeriod = () => {}; // reads the figures of the chosen period
 
   const choose = (item) => {
     chosen = item?.id ?? null;
-    about.replaceChildren(h("h2", { tabindex: "-1" }, item ? nameOf(item) : "Topic"), ...detail(item, item && mayName && isLive && naming(item, named), gone, isLive ? period : null));
+    about.replaceChildren(h("h2", { tabindex: "-1" }, item ? nameOf(item) : "Topic"), ...detail(item, item && mayName && isLive && namingOf(item), gone, isLive ? period : null));
     press();
   };
+  const namingOf = (item) => (item.members.length === 1 ? naming(item, named)
+    : h("p", { class: "note" }, `${several(item.members.length, "topic")} put together. Choose all topics above to name one.`));
   const press = () => {
     for (const one of [...list.querySelectorAll("[data-id]"), ...recent.querySelectorAll("[data-id]")]) one.setAttribute("aria-pressed", String(one.dataset.id === chosen));
   };
@@ -191,6 +197,9 @@ export function patterns() {
     const items = found.patterns;
     isLive = found.version === found.basis;
     gone = found.not_offered;
+    most = found.topics;
+    if (!levels.contains(document.activeElement)) levels.replaceChildren(...levelChoice(found, () => show(shown).then(() => say(`${several(found.all_patterns, "topic")}, ${most === null ? "each by itself" : `put together into at most ${count(most)}`}`))));
+    levelled.textContent = levelNote(found) ?? "";
     costsIn(found.cost_unit);
     if (!items.length) {
       drawing.replaceChildren(h("p", { class: "quiet" }, `Version ${found.version} has no topics: learning makes them from what was recorded.`));
@@ -225,7 +234,8 @@ export function patterns() {
     fillRows();
     if (isLive) {
       addCosts(byId);
-      addPeriod = () => fillPeriod(recent, (id) => byId.has(id) && nameOf(byId.get(id)), (id) => pick(id), (of, days) => {
+      const level = most;
+      addPeriod = () => fillPeriod(recent, level, (id) => byId.has(id) && nameOf(byId.get(id)), (id) => pick(id), (of, days) => {
         period = { of, days };
         again(byId);
       }).then(press);
@@ -237,7 +247,7 @@ export function patterns() {
   }
   // Counting costs takes up to a second: the topics are shown before. Without them the rest of the page stands.
   async function addCosts(byId) {
-    const told = await unlessAway(get("v1/dashboard/topic-costs"));
+    const told = await unlessAway(get("v1/dashboard/topic-costs", { topics: most }));
     if (!told) return;
     const { topics, latest } = told;
     for (const one of topics) if (byId.has(one.pattern)) byId.get(one.pattern).own = { ...one, latest };
@@ -250,7 +260,9 @@ export function patterns() {
   }
   const show = async (version) => {
     shown = version;
-    draw(await get("v1/dashboard/patterns", { version }));
+    const wanted = wantedTopics();
+    const found = await get("v1/dashboard/patterns", { version, topics: wanted });
+    if (wanted === wantedTopics()) draw(found);
   };
   const named = async () => {
     await show(shown);
@@ -259,13 +271,13 @@ export function patterns() {
 
   return {
     async content() {
-      const [found, listed, { scopes }] = await Promise.all([get("v1/dashboard/patterns"), get("v1/versions", { limit: 50 }), get("v1/spaces")]);
+      const [found, listed, { scopes }] = await Promise.all([get("v1/dashboard/patterns", { topics: wantedTopics() }), get("v1/versions", { limit: 50 }), get("v1/spaces")]);
       mayName = scopes.includes("learn");
       draw(found);
       return [
         h("h1", {}, "Topics"),
         h("p", { class: "note" }, "A topic is a group of questions that are alike ", help("pattern"), ". Those with most bad ratings come first, unless you choose another order. The first table is of the chosen period, with the change against as many days before; all others are of all time, older ratings counting less."),
-        rangeChoice(() => addPeriod()),
+        h("div", { class: "row" }, rangeChoice(() => addPeriod()), levels), levelled,
         h("div", { class: "pair wide" },
           h("div", { class: "stack" }, panel("In the chosen period", recent), panel("Where it goes wrong, of all time", list), panel("Map", drawing, toneLegend(), versionSlider(listed, show), note)), about),
       ];

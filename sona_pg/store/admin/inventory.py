@@ -24,7 +24,8 @@ INVENTORY = {
         routes_by_pattern store_size topics users versions waiting_feedback
     """,
     "function": """
-        additive_effects apply_adapter apply_base_lora apply_micro_lora best_routes best_routes_of candidates_offered
+        additive_effects apply_adapter apply_base_lora apply_micro_lora best_routes best_routes_of
+        best_routes_of_topics candidates_offered
         change_parts communities cycle_facts daily_sums day_of days_of
         decision_figures_between diff doubles_of ensure_dimension ensure_partitions
         evaluate_policies figures_between find_patterns first_id guard_partition hierarchy hubs
