@@ -138,7 +138,7 @@ def test_a_latency_that_nobody_measured_is_not_shown(watched: Watched, site: Sit
 
 def test_a_topic_is_named_by_the_keyboard_and_keeps_its_name_in_the_next_version(watched: Watched, site: Site) -> None:
     page = watched.page
-    page.goto(f"{site.url}/?space=shop#patterns")
+    page.goto(f"{site.url}/?space=shop&topics=all#patterns")
     field = page.get_by_label("Name this topic")
     field.fill("Late delivery")
     field.press("Enter")
