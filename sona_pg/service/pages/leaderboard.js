@@ -63,6 +63,7 @@ export function howSure(routes) {
   if (rated.length < 2) return null;
   const [first, ...others] = rated;
   const alike = others.filter((route) => fairQuality(route).high >= fairQuality(first).low);
+  if (!alike.length && rated.some((route) => route.like_quality === null)) return `The range of ${first.route}, which comes first, overlaps with no other, but not all of these are of like questions.`;
   if (!alike.length) return `That ${first.route} comes first is beyond chance.`;
   return `This order is not sure: the range of ${first.route}, which comes first, overlaps with ${alike.length === 1 ? "that" : "those"} of ${names(alike)}.`;
 }

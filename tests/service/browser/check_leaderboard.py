@@ -87,7 +87,10 @@ def test_the_words_of_an_unsure_order_and_of_scant_evidence(watched: Watched, si
     assert told("leaderboard", "howSure", [std, mini]) == (
         "This order is not sure: the range of std, which comes first, overlaps with that of mini."
     )
-    assert told("leaderboard", "howSure", [premium, mini]) == "That premium comes first is beyond chance."
+    assert told("leaderboard", "howSure", [like | {"route": "large", "like_low": 0.5}, mini]) == (
+        "That large comes first is beyond chance."
+    )
+    assert str(told("leaderboard", "howSure", [premium, mini])).endswith("but not all of these are of like questions.")
     assert str(told("leaderboard", "unlike", [premium, std])).startswith("Too few ratings of premium are of topics")
     scant = {"refused": "too little overlap", "size": 49.97, "least": 50}
     assert told("budgets", "reason", scant) == (
