@@ -11,7 +11,7 @@ from sona_pg.domain.space import Space
 from sona_pg.engine.period_overview import days_of_period
 from sona_pg.engine.session import Session
 
-COMPARED = 20  # spaces, those with most trajectories
+COMPARED = 20  # spaces: this one, and those with most trajectories
 
 
 class SpacePeriod(NamedTuple):
@@ -35,7 +35,8 @@ def compared_spaces(session: Session, days: float, until: date | None, only: int
     """Return the sums of the spaces in the last ``days`` of this one; with ``only`` of the space with this number."""
     _, first, last = days_of_period(session, days, until)
     known = session.database.space_figures(only)
-    busiest = sorted(known, key=lambda one: (-one.trajectories, one.name))[:COMPARED]
+    own = session.space.space_id
+    busiest = sorted(known, key=lambda one: (one.space_id != own, -one.trajectories, one.name))[:COMPARED]
     found = []
     for one in sorted(busiest, key=lambda one: one.name):
         summed = session.database.overview.sums(Space(one.space_id, one.name, session.space.dim), first, last, 0)

@@ -160,7 +160,8 @@ class Before:
                 with self._moved:
                     self.rounds[kind] += 1
                     self._moved.notify_all()
-                if self._stop.is_set():
+                # A rest: with much recorded, the readers' transactions become longer than an upgrade waits.
+                if self._stop.wait(0.02):
                     return
         except BaseException as exc:  # noqa: BLE001 - handed to the test's own thread
             with self._moved:

@@ -6,6 +6,8 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
+from sona_pg.engine import compared_spaces
+
 TODAY = datetime.now(UTC).date()
 WEEK = {"days": 7, "until": (TODAY - timedelta(days=20)).isoformat()}  # 26 to 20 days ago
 
@@ -73,7 +75,8 @@ def test_a_last_day_to_come_is_today(service, sold):
     assert refused.status_code == 422
 
 
-def test_spaces_are_compared_over_the_same_days(service, sold, space):
+def test_spaces_are_compared_over_the_same_days(service, sold, space, monkeypatch):
+    monkeypatch.setattr(compared_spaces, "COMPARED", 10_000)  # the store has the spaces of other tests
     other = {"space": space()}
     at = datetime.combine(TODAY - timedelta(days=21), datetime.min.time(), UTC).isoformat()
     rows = [{"text": "bbbb", "started_at": at, "quality": float(place < 6)} for place in range(8)]

@@ -50,6 +50,7 @@ export const CALLS = Object.freeze({
   chatCompletions: ["POST", "/v1/chat/completions"],
   models: ["GET", "/v1/models"],
   figures: ["GET", "/v1/dashboard/figures"],
+  comparedSpaces: ["GET", "/v1/dashboard/spaces"],
   changes: ["GET", "/v1/dashboard/changes"],
   changeReasons: ["GET", "/v1/dashboard/change"],
   quality: ["GET", "/v1/dashboard/quality"],

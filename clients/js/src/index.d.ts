@@ -213,6 +213,7 @@ export class SonaClient {
   models(query?: undefined, options?: CallOptions): Promise<any>;
 
   figures(query?: { days?: number; until?: string }, options?: CallOptions): Promise<any>;
+  comparedSpaces(query?: { days?: number; until?: string }, options?: CallOptions): Promise<any>;
   changes(query?: { days?: number; until?: string }, options?: CallOptions): Promise<any>;
   changeReasons(query: { day: string; days?: number; until?: string }, options?: CallOptions): Promise<any>;
   quality(query?: { days?: number; until?: string }, options?: CallOptions): Promise<any>;
