@@ -296,7 +296,8 @@ def _refine(
             point = point.without(np.flatnonzero(left_out))
         refit = partial(minimise, iterations=iterations, inverse=inverse)
         share = min(1.0, (found + given.left_out) / max(float(state.folded[1]), 1.0))
-        settled = averaged(start, refit(point), share, np.flatnonzero(events.correct[: given.fresh] != NONE), refit)
+        corrections = np.flatnonzero(events.correct[: given.fresh] != NONE)
+        settled = averaged(start, refit(point), share, corrections, len(events) - given.fresh, refit)
     heads[active] = settled[: len(rows)]
     bound = _bound_of_caution(state, replace(fitted, start=later), settled, events, wide_features)
     folded = state.folded + np.array([0.0, 0.0, 0.0, 1.0, 0.0])
