@@ -286,7 +286,7 @@ def test_the_leaderboard_is_ordered_by_a_column_with_the_keyboard(watched: Watch
     page.wait_for_selector("th[aria-sort=ascending]:has-text('Mean cost')")
     assert board.locator("tbody th").all_inner_texts() == ["large", "small"]
     page.set_viewport_size({"width": 390, "height": 900})
-    page.get_by_label("Order").select_option(label="Route, Z to A")
+    page.get_by_role("combobox", name="Order").select_option(label="Route, Z to A")
     page.wait_for_selector("caption:has-text('Route, Z to A')")
     assert board.locator("tbody th").all_inner_texts() == ["small", "large"]
     watched.require_readable("leaderboard-ordered")
