@@ -15,25 +15,8 @@ from sona_pg.errors import SpaceRemoved
 from sona_pg.ingest import statements
 from sona_pg.ingest.own_worker import Way
 from sona_pg.ingest.parts import HEADER, TRAILER, Part, chosen, sequences_given
+from sona_pg.ingest.refusals import is_content_error, state_of
 from sona_pg.store.states import JUDGED
-
-# SQLSTATE classes of errors in the rows themselves: data, integrity constraints, limits of an index row
-CONTENT = ("22", "23", "54")
-NOT_SUPPORTED = "0A000"  # COPY into a table with row-level security
-# A worker of Citus that refuses a row of COPY: the coordinator passes its message on, without the code.
-UNTOLD = "XX000"
-UNTOLD_REASONS = (
-    ("violates check constraint", "23514"),
-    ("violates not-null constraint", "23502"),
-    ("violates unique constraint", "23505"),
-    ("index row", "54000"),
-    ("out of range", "22003"),
-    ("invalid ", "22P03"),
-    ("dimensions", "22000"),
-    ("row-level security", NOT_SUPPORTED),
-)
-# statement_timeout (or a cancel), and transaction_timeout
-TOO_LONG = ("57014", "25P04")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,24 +69,6 @@ class Written:
         self.trajectories += other.trajectories
         self.steps += other.steps
         self.feedback += other.feedback
-
-
-def state_of(exc: psycopg.Error) -> str:
-    """Return the SQLSTATE of an error, also of one that Citus passes on without it."""
-    if exc.sqlstate != UNTOLD:
-        return exc.sqlstate or ""
-    told = exc.diag.message_primary or ""
-    return next((state for words, state in UNTOLD_REASONS if words in told), UNTOLD)
-
-
-def is_content_error(exc: BaseException) -> bool:
-    """Whether Postgres refused the rows themselves, so that a retry would fail again."""
-    return isinstance(exc, psycopg.Error) and state_of(exc).startswith(CONTENT)
-
-
-def is_too_long(exc: BaseException) -> bool:
-    """Whether a statement exceeded the server's time limit, so that a smaller part may succeed."""
-    return isinstance(exc, psycopg.Error) and exc.sqlstate in TOO_LONG
 
 
 def _as_it_stands(statement: str) -> str:
@@ -177,10 +142,9 @@ def write_carefully(
     Raises:
         SpaceRemoved: the space is gone.
     """
-    raw.execute(statements.take_name(part.number))
-    hold_space(raw, origin)
-    if raw.execute(statements.MARK, _marker(origin, part, now)).fetchone() is None:
-        return _marked_before(raw, origin, part)
+    earlier = _marked(raw, origin, part, now)
+    if earlier is not None:
+        return earlier
     for table in statements.STAGED:
         if part.step_count if table == "steps" else part.trajectory_count:
             raw.execute(statements.STAGE[table])
@@ -214,12 +178,10 @@ def committed_before(
     Raises:
         SpaceRemoved: the space is gone.
     """
-    raw.execute(statements.take_name(part.number))
-    hold_space(raw, origin)
-    if raw.execute(statements.MARK, _marker(origin, part, now)).fetchone() is None:
-        return _marked_before(raw, origin, part)
-    raw.rollback()
-    return None
+    earlier = _marked(raw, origin, part, now)
+    if earlier is None:
+        raw.rollback()
+    return earlier
 
 
 def hold_space(raw: psycopg.Connection[Any], origin: Origin) -> None:
@@ -245,6 +207,14 @@ def _require(held: psycopg.Cursor[Any], origin: Origin) -> None:
     found = held.fetchone()
     if found is None or origin.made_at not in (None, found[0]):
         raise SpaceRemoved(origin.space, replaced=found is not None)
+
+
+def _marked(raw: psycopg.Connection[Any], origin: Origin, part: Part, now: datetime) -> Written | None:
+    """Put the marker there; return what an earlier attempt has committed if it was there already."""
+    raw.execute(statements.take_name(part.number))
+    hold_space(raw, origin)
+    marked = raw.execute(statements.MARK, _marker(origin, part, now)).fetchone()
+    return _marked_before(raw, origin, part) if marked is None else None
 
 
 def _marked_before(

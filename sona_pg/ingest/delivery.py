@@ -13,12 +13,13 @@ from psycopg.errors import LockNotAvailable, UndefinedTable
 from sqlalchemy.exc import SQLAlchemyError
 
 from sona_pg.ingest import commit
-from sona_pg.ingest.commit import NOT_SUPPORTED, Losses, Origin, Rejected, Written, is_too_long, state_of
+from sona_pg.ingest.commit import Losses, Origin, Rejected, Written
 from sona_pg.ingest.kept_batches import Batch
 from sona_pg.ingest.link import Link, Overdue, Turns
 from sona_pg.ingest.numbers import BatchNumbers
 from sona_pg.ingest.own_worker import Moved, OwnWorkers
 from sona_pg.ingest.parts import Part
+from sona_pg.ingest.refusals import NOT_SUPPORTED, is_content_error, is_too_long, state_of
 from sona_pg.ingest.rejects import Rejects
 
 log = logging.getLogger("sona_pg.ingest")
@@ -153,7 +154,7 @@ class Delivery:
             self._own_workers.forget(space)
             return None
         except (psycopg.Error, SQLAlchemyError, OSError) as exc:
-            if commit.is_content_error(exc) or is_too_long(exc):
+            if is_content_error(exc) or is_too_long(exc):
                 raise
             if way is not None and not isinstance(exc, LockNotAvailable):
                 self._own_workers.avoid(way, exc)

@@ -14,9 +14,10 @@ import psycopg
 
 from sona_pg.ingest import candidate_log, candidate_rows
 from sona_pg.ingest.candidate_rows import Candidates, CandidateSet, Extra
-from sona_pg.ingest.commit import Origin, Rejected, state_of
+from sona_pg.ingest.commit import Origin, Rejected
 from sona_pg.ingest.link import Link, Overdue, Turns
 from sona_pg.ingest.numbers import BatchNumbers
+from sona_pg.ingest.refusals import state_of
 from sona_pg.ingest.rejects import Rejects
 from sona_pg.ingest.source import Source
 

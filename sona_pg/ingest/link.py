@@ -13,7 +13,7 @@ import psycopg
 from sona_pg.errors import DatabaseUnavailable, SpaceRemoved
 from sona_pg.ingest import statements
 from sona_pg.ingest.attempts import FIRST_PAUSE, LONGEST_PAUSE, Attempts, described, drawn
-from sona_pg.ingest.commit import is_content_error, is_too_long
+from sona_pg.ingest.refusals import is_content_error, is_too_long
 from sona_pg.store.deadlines import Watched
 
 T = TypeVar("T")

@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from sona_pg.errors import ConfigError, SchemaError
-from sona_pg.ingest.commit import is_content_error, state_of
+from sona_pg.ingest.refusals import is_content_error, state_of
 from sona_pg.store.admin import health
 from sona_pg.store.admin.distribution import distribute, topology_at
 from sona_pg.store.admin.spreading import HASHED_TABLES, REFERENCE_TABLES
