@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +17,7 @@ from typer.testing import CliRunner
 
 from sona_pg import LoopConfig, SonaConfig, SonaEngine
 from sona_pg.cli.commands import app
-from sona_pg.store.whole_file import whole_file
+from sona_pg.store.whole_file import WRITING, whole_file
 
 DIM = 8
 
@@ -51,7 +54,7 @@ def test_a_link_stays_and_the_file_behind_it_is_replaced(tmp_path: Path, is_ther
     put(link)
     assert link.is_symlink()
     assert target.read_text() == "new"
-    assert sorted(tmp_path.glob("**/*~")) == []
+    assert sorted(tmp_path.glob(f"**/*{WRITING}")) == []
 
 
 def test_a_block_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path) -> None:
@@ -62,12 +65,60 @@ def test_a_block_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path: 
 
 
 def test_what_a_killed_process_left_is_overwritten_and_what_another_one_writes_is_not(tmp_path: Path) -> None:
-    (tmp_path / "store~").write_text("left, and longer than what comes now")
+    (tmp_path / f"store{WRITING}").write_text("left, and longer than what comes now")
     with whole_file(tmp_path / "store") as beside:
         beside.write_text("new")
         with pytest.raises(BlockingIOError, match="another process is writing it"):
             put(tmp_path / "store", "other")
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("store", "new")]
+
+
+def test_an_editors_backup_stays(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl~").write_text("mine")
+    put(tmp_path / "rows.jsonl")
+    assert (tmp_path / "rows.jsonl~").read_text() == "mine"
+
+
+def test_nothing_is_written_through_a_link_in_the_place_of_the_unfinished_file(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    (tmp_path / f"soft{WRITING}").symlink_to(victim)
+    (tmp_path / f"hard{WRITING}").hardlink_to(victim)
+    os.mkfifo(tmp_path / f"pipe{WRITING}")
+    with pytest.raises(OSError, match="soft"):
+        put(tmp_path / "soft")
+    for name in ("hard", "pipe"):
+        with pytest.raises(FileExistsError, match="remove it"):
+            put(tmp_path / name)
+    assert victim.read_text() == "precious"
+    assert stat.S_ISFIFO((tmp_path / f"pipe{WRITING}").lstat().st_mode)
+
+
+def test_a_file_that_standard_output_is_appended_to_keeps_what_it_has(tmp_path: Path) -> None:
+    (tmp_path / "all").write_text("earlier\n")
+    script = "import test_whole_file as t; t.put(t.Path('/dev/stdout'), 'new'); t.put(t.Path('/dev/fd/1'), ' more')"
+    with (tmp_path / "all").open("ab") as output:
+        subprocess.run([sys.executable, "-c", script], stdout=output, check=True, cwd=Path(__file__).parent)
+    assert (tmp_path / "all").read_text() == "earlier\nnew more"
+
+
+def test_one_whom_another_process_overtakes_waits_for_a_file_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, overtaken = fcntl.flock, []
+
+    def overtake(held: int, how: int) -> None:
+        lock(held, how)
+        if not overtaken:  # what was opened has got its name meanwhile
+            overtaken.append(True)
+            os.replace(tmp_path / f"store{WRITING}", tmp_path / "store")
+
+    monkeypatch.setattr(fcntl, "flock", overtake)
+    with whole_file(tmp_path / "store") as beside:
+        assert beside.exists()
+        beside.write_text("new")
+        assert (tmp_path / "store").read_text() == ""
+    assert (tmp_path / "store").read_text() == "new"
 
 
 def test_a_folder_is_refused(tmp_path: Path) -> None:
