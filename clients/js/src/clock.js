@@ -6,11 +6,15 @@
 // Ids are told to the caller and never change, so none is of a time that the service could refuse. A sequence number
 // that was made in doubt is corrected before it is sent, when the service has told its time again.
 
+import { uuid7 } from "./ids.js";
+
 const STALE = 3000; // milliseconds by which a Date header may be behind: it has whole seconds, and servers renew it each second
 const STEP = 1000; // milliseconds by which the device's clock and the monotonic one may part without that either was set, or slept
 const MOST_AHEAD = 23 * 3_600_000; // milliseconds: a longer sleep is not believed, and no id is further ahead of what is known
 const MOST_NUMBERED = 10_000; // trajectories whose last number is remembered
 
+const PAGE = uuid7(); // this page or process: what it made is in order
+let made = 0; // numbers that it made in doubt
 const numbers = new Map(); // of a trajectory, of all clients of this page or process: its last number, and the last that stays
 let last = 0; // number of all trajectories: what is said of one question counts in order, too
 
@@ -83,16 +87,17 @@ export class ServiceClock {
     const isOpen = before > firm || !this._told || Math.abs(this._gap()) > STEP; // a number before it, or its own time, is in doubt
     note(trajectory, { number: sequence, firm: isOpen ? firm : sequence });
     const least = this._known ? this._leastNow() : 0;
-    return { sequence, made: isOpen ? { at, least, device: Date.now(), passed: performance.now(), above: Math.max(firm, 0) } : undefined };
+    const doubt = { at, least, device: Date.now(), passed: performance.now(), above: Math.max(firm, 0), page: PAGE, order: (made += 1) };
+    return { sequence, made: isOpen ? doubt : undefined };
   }
 
   /** Correct the numbers of facts (entries of a queue with `made`) that were made in doubt, now that the service has told its time. */
   correct(entries) {
     if (!this._told) return; // it tells none
     const [now, device, passed] = [this.now(), Date.now(), performance.now()];
-    const timed = entries.map((entry) => ({ entry, time: timeOf(entry.made, { now, device, passed }) }));
+    const timed = inOrder(entries.map((entry) => ({ entry, time: timeOf(entry.made, { now, device, passed }) })));
     let least = 0;
-    for (const { entry: { made, body }, time } of timed.sort((one, other) => one.time - other.time)) {
+    for (const { entry: { made, body }, time } of timed) {
       const isRight = Math.floor(body.sequence / 1000) === time;
       least = Math.max(isRight ? body.sequence : 1000 * time, least + 1);
       const sequence = Math.max(least, made.above + 1);
@@ -119,11 +124,24 @@ export class ServiceClock {
 /** Return the time, in milliseconds since 1970, of a number that was made in doubt; the service's time is `now`. */
 function timeOf({ at, least, device, passed }, { now, device: deviceNow, passed: passedNow }) {
   const most = Math.round(now - (passedNow - passed)); // at least so much has passed since
-  const isWithin = (time) => time >= Math.floor(least) && time <= most + STALE;
+  const isWithin = (time) => time >= Math.floor(least) - STALE && time <= most + STALE;
   if (isWithin(at)) return at;
   const byDevice = Math.round(now - (deviceNow - device)); // right if the device's clock was set before
-  return isWithin(byDevice) ? byDevice : Math.round(bounded(at, least, most));
+  return isWithin(byDevice) ? Math.max(byDevice, Math.floor(least)) : Math.round(bounded(at, least, most));
 }
+
+/** Sort by time, so that what one page or process made stays in the order in which it made it: none is later than what followed. */
+function inOrder(timed) {
+  const followed = new Map(); // of a page: the time of what came after
+  for (const one of timed.sort(({ entry: one }, { entry: other }) => placeOf(other) - placeOf(one))) {
+    const { page } = one.entry.made;
+    one.time = Math.min(one.time, followed.get(page) ?? Infinity);
+    followed.set(page, one.time);
+  }
+  return timed.reverse().sort((one, other) => one.time - other.time);
+}
+
+const placeOf = ({ made, body }) => made.order ?? body.sequence; // 0.1.0's first builds kept no order
 
 /** Remember a number of a fact that the caller has chosen. */
 export function noteSequence(trajectory, chosen) {

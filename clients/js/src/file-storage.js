@@ -3,7 +3,9 @@
 // A segment that was sent in part by a process that was killed is sent again: the service stores each id once.
 
 import { createHash } from "node:crypto";
-import { appendFileSync, existsSync, readdirSync, readFileSync, renameSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
+import {
+  appendFileSync, closeSync, existsSync, fstatSync, openSync, readdirSync, readFileSync, renameSync, rmSync, statSync, utimesSync, writeFileSync, writeSync,
+} from "node:fs";
 import { hostname } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { threadId } from "node:worker_threads";
@@ -31,15 +33,27 @@ export function fileStorage(path) {
   };
 }
 
-// Write a file at once or not at all; where the disk is full the one before stays.
+// Write a file at once or not at all; where the disk is full the one before stays. Return whether it was written.
 function replaced(file, text) {
   const made = `${file}.${process.pid}.new`;
   try {
     writeFileSync(made, text);
     renameSync(made, file);
+    return true;
   } catch (error) {
     rmSync(made, { force: true });
     if (!FULL.includes(error.code)) throw error;
+    return false;
+  }
+}
+
+// Write a text over a longer one in its own room: the disk is full. Lines without anything are none.
+function overwritten(file, text) {
+  const opened = openSync(file, "r+");
+  try {
+    writeSync(opened, text.padEnd(fstatSync(opened).size, "\n"), 0);
+  } finally {
+    closeSync(opened);
   }
 }
 
@@ -77,12 +91,20 @@ class FileStore {
     this._hold(entry, segment);
   }
 
-  /** Write the segments of entries that were corrected again, unless they are another process's by now. */
+  /** Let go of the entries that another process has taken, and return them. */
+  taken(entries) {
+    const gone = entries.filter((entry) => this._segments.has(entry) && !existsSync(this._segments.get(entry).file));
+    for (const entry of gone) this._segments.delete(entry);
+    return gone;
+  }
+
+  /** Write the segments of entries that were corrected again. */
   rewrite(entries) {
     for (const segment of new Set(entries.map((entry) => this._segments.get(entry)))) {
-      if (!segment || !existsSync(segment.file)) continue;
+      if (!segment) continue;
       const held = [...this._segments].filter(([, own]) => own === segment);
-      replaced(segment.file, held.map(([entry]) => `${JSON.stringify(entry)}\n`).join(""));
+      const text = held.map(([entry]) => `${JSON.stringify(entry)}\n`).join("");
+      if (!replaced(segment.file, text)) overwritten(segment.file, text);
     }
   }
 

@@ -248,6 +248,8 @@ export interface OpenStorage {
   /** Return the entries of queues that have ended, which are this one's from now on, and the number of those that cannot be read. */
   adopt(): { entries: QueueEntry[]; torn: number };
   append(entry: QueueEntry): void;
+  /** Let go of those entries that another queue has adopted meanwhile, and return them. Without it both send them. */
+  taken?(entries: QueueEntry[]): QueueEntry[];
   /** Write entries again that were corrected in place. Without it one that was sent by a page that ended then may be numbered anew. */
   rewrite?(entries: QueueEntry[]): void;
   /** Forget entries, by identity, that are sent or dropped. */

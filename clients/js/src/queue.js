@@ -140,13 +140,11 @@ export class FeedbackQueue {
 
   async _send() {
     while (this._entries.length) {
-      const { kind } = this._entries[0];
-      const end = this._entries.findIndex((entry) => entry.kind !== kind);
-      const batch = this._entries.slice(0, Math.min(this._atOnce, end < 0 ? Infinity : end));
-      this._inFlight = batch.length;
       try {
-        await this._correct(batch);
-        await this._deliver(kind, batch);
+        await this._correct();
+        const batch = this._next();
+        this._inFlight = batch.length;
+        if (batch.length) await this._deliver(batch[0].kind, batch);
       } catch (error) {
         if (!error.isPassing) {
           this._again(PAUSE[1]);
@@ -161,14 +159,25 @@ export class FeedbackQueue {
     }
   }
 
-  /** Correct numbers that were made in doubt. From then on they stay, in the storage too: what may have been sent is sent again as it was. */
-  async _correct(batch) {
-    const open = batch.filter((entry) => entry.made);
-    if (!open.length) return;
-    await this.client.hear(Math.max(...open.map((entry) => entry.made.passed)));
-    this.client.clock.correct(open);
-    for (const entry of open) delete entry.made;
-    this._stored(() => this._store.rewrite?.(open));
+  /** The entries that are sent next, all of one kind. */
+  _next() {
+    const end = this._entries.findIndex(({ kind }) => kind !== this._entries[0].kind);
+    return this._entries.slice(0, Math.min(this._atOnce, end < 0 ? Infinity : end));
+  }
+
+  /** Correct all numbers that were made in doubt, before the first of them is sent. From then on they stay, in the storage too: what may
+   *  have been sent is sent again as it was. Entries that another tab or process has by now are its own: it numbers them. */
+  async _correct() {
+    const since = Math.max(...this._next().map(({ made }) => made?.passed ?? -Infinity));
+    if (since === -Infinity) return;
+    await this.client.hear(since);
+    const open = this._entries.filter(({ made }) => made);
+    const taken = new Set(this._stored(() => this._store.taken?.(open)));
+    this._entries = this._entries.filter((entry) => !taken.has(entry));
+    const ours = open.filter((entry) => !taken.has(entry));
+    this.client.clock.correct(ours);
+    for (const entry of ours) delete entry.made;
+    this._stored(() => this._store.rewrite?.(ours));
   }
 
   async _deliver(kind, batch) {

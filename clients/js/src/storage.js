@@ -1,6 +1,7 @@
 // Storages of a FeedbackQueue. Each queue opens one for its connection (`of`: URL and space of the service), and owns the
 // entries that it appends. Entries of an owner that has ended are adopted by another queue of the same connection; an owner
-// that is only slow may lose its entries to another: both send them then, and the service stores them once, by their ids.
+// that is only slow may lose its entries to another: both send them then, and the service stores them once, by their ids, or
+// one that has no firm number yet leaves them to the other.
 
 import { uuid7 } from "./ids.js";
 
@@ -44,6 +45,7 @@ export function memoryStorage() {
           return { entries, torn: 0 };
         },
         append: (entry) => own.add(entry),
+        taken: () => [],
         rewrite() {},
         remove: (entries) => entries.forEach((entry) => own.delete(entry)),
         renew() {},
@@ -92,12 +94,14 @@ function fits(call) {
 
 function localStorageIfAllowed() {
   try {
-    return globalThis.localStorage;
+    return globalThis.localStorage ?? forbidden(new DOMException("there is no localStorage here", "SecurityError")); // none: a WebView, or Node
   } catch (error) {
     if (error.name !== "SecurityError") throw error;
-    return { getItem: () => null, removeItem() {}, setItem() { throw error; } };
+    return forbidden(error);
   }
 }
+
+const forbidden = (error) => ({ getItem: () => null, removeItem() {}, setItem() { throw error; } });
 
 // Keys: NAME/CONNECTION/OWNER/NUMBER of an entry, for callers choose ids that are alike; NAME lease/CONNECTION/OWNER of the time until which its owner is alive.
 class TabStore {
@@ -137,12 +141,16 @@ class TabStore {
     this._keys.set(entry, key);
   }
 
-  /** Write entries that were corrected, unless they are another tab's by now. */
+  /** Let go of the entries that another tab has taken, as it may where the device's clock was set, and return them. */
+  taken(entries) {
+    const gone = entries.filter((entry) => this._keys.has(entry) && this._storage.getItem(this._keys.get(entry)) === null);
+    for (const entry of gone) this._keys.delete(entry);
+    return gone;
+  }
+
+  /** Write entries that were corrected. */
   rewrite(entries) {
-    for (const entry of entries) {
-      const key = this._keys.get(entry);
-      if (key !== undefined && this._storage.getItem(key) !== null) this._write(key, JSON.stringify(entry));
-    }
+    for (const entry of entries) if (this._keys.has(entry)) this._write(this._keys.get(entry), JSON.stringify(entry));
   }
 
   remove(entries) {

@@ -1,7 +1,8 @@
 // A device whose clock is set, or which sleeps, while the service is away. No service is needed: a function answers.
 
 import assert from "node:assert/strict";
-import { mkdtempSync } from "node:fs";
+import fs, { mkdtempSync } from "node:fs";
+import { syncBuiltinESMExports } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -125,7 +126,82 @@ for (const [kind, made] of Object.entries(STORAGES)) {
     assert.equal(await last.close(), 0);
     assert.deepEqual(world.facts().map((fact) => fact.sequence), [sequence, sequence]);
   });
+
+  test(`the last word of a page that ended stands, though its clock was ahead for the word before: ${kind}`, async (t) => {
+    const world = new World(t);
+    const storage = made();
+    const ended = await connected(world, storage());
+    world.is = "away";
+    world.pass(10 * MINUTE);
+    const id = uuid7();
+    world.wrong = HOUR;
+    ended.feedback(id, { quality: 1 });
+    world.pass(10 * MINUTE);
+    world.wrong = 0;
+    const last = world.time;
+    ended.feedback(id, { quality: 0 });
+    await ended.close();
+    world.pass(3 * MINUTE);
+    const sending = await connected(world, storage());
+    world.is = "here";
+    assert.equal(await sending.close(), 0);
+    const [word] = world.facts().sort((one, other) => other.sequence - one.sequence);
+    assert.equal(word.quality, 0);
+    isNear(word.sequence / 1000, last);
+  });
 }
+
+test("two tabs number what one of them made in doubt once, though its lease looked ended to the other", async (t) => {
+  for (const first of [0, 1]) {
+    const world = new World(t);
+    const storage = STORAGES["a page's storage"]();
+    const tabs = [await connected(world, storage()), await connected(world, storage())];
+    world.is = "away";
+    recorded(tabs[0]); // it has an entry, and so a lease
+    world.wrong = HOUR;
+    tabs[0].feedback(uuid7(), { quality: 1 });
+    world.pass(MINUTE);
+    for (const { queue } of [tabs[1], tabs[0]]) queue._adopt();
+    assert.deepEqual(tabs.map(({ queue }) => queue.length), [2, 2]);
+    world.is = "here";
+    await tabs[first].flush();
+    world.pass(1234);
+    await tabs[1 - first].flush();
+    const numbers = new Set(world.facts().map((fact) => fact.sequence));
+    assert.equal(numbers.size, 1);
+    assert.ok(Math.abs([...numbers][0] / 1000 - (world.time - MINUTE)) <= 2 * MINUTE);
+    for (const tab of tabs) await tab.close();
+    t.mock.restoreAll();
+  }
+});
+
+test("a number that was corrected while the disk is full stays after a kill", async (t) => {
+  const world = new World(t);
+  const path = join(mkdtempSync(join(tmpdir(), "sona-")), "queue.jsonl");
+  const engine = await connected(world, fileStorage(path));
+  world.is = "away";
+  world.pass(10 * MINUTE);
+  world.wrong = HOUR;
+  engine.feedback(uuid7(), { quality: 1 });
+  world.pass(10 * MINUTE);
+  const write = fs.writeFileSync;
+  t.mock.method(fs, "writeFileSync", (file, ...rest) => {
+    if (file.endsWith(".new")) throw Object.assign(new Error("no space left on device"), { code: "ENOSPC" });
+    return write(file, ...rest);
+  });
+  syncBuiltinESMExports();
+  world.is = (headers) => { world.is = "mute"; return response(200, "{}", "application/json", headers); }; // tells its time
+  assert.equal(await engine.flush(), 1);
+  killed(engine);
+  world.pass(5 * MINUTE);
+  [world.is, world.wrong] = ["here", 0];
+  const next = await connected(world, adopting(fileStorage(path), engine));
+  assert.equal(await next.close(), 0);
+  t.mock.restoreAll();
+  syncBuiltinESMExports();
+  const [one, other] = world.facts().map((fact) => fact.sequence);
+  assert.equal(one, other);
+});
 
 // A storage for whose queues the owner of another is dead: it is of this process.
 function adopting(storage, { queue }) {

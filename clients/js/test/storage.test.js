@@ -167,11 +167,15 @@ test("a full storage stops nobody: the entry waits in memory, is sent, and the l
   queue.close();
 });
 
-test("a browser that forbids site data stops nobody: entries wait in memory, are sent, and the loss is told once", async (t) => {
+const DENIED = Object.assign(new Error("Access is denied for this document"), { name: "SecurityError" });
+const NO_STORAGE = {
+  "a browser that forbids site data": [() => { throw DENIED; }, /wait in memory only.*Access is denied/],
+  "a WebView that has no localStorage": [() => null, /wait in memory only.*there is no localStorage/],
+};
+for (const [browser, [get, told]] of Object.entries(NO_STORAGE)) test(`${browser} stops nobody: entries wait in memory, are sent, and the loss is told once`, async (t) => {
   const warned = t.mock.method(console, "warn", () => {});
   const before = Object.getOwnPropertyDescriptor(globalThis, "localStorage");
-  const denied = Object.assign(new Error("Access is denied for this document"), { name: "SecurityError" });
-  Object.defineProperty(globalThis, "localStorage", { configurable: true, get() { throw denied; } });
+  Object.defineProperty(globalThis, "localStorage", { configurable: true, get });
   t.after(() => (before ? Object.defineProperty(globalThis, "localStorage", before) : delete globalThis.localStorage));
   const storage = browserStorage();
   storage.saveAdapters("new");
@@ -179,7 +183,7 @@ test("a browser that forbids site data stops nobody: entries wait in memory, are
   const queue = opened(storage, { fetch: answer });
   tell(queue, 2);
   assert.deepEqual([queue.length, queue.unstored], [2, 2]);
-  assert.deepEqual(warned.mock.calls.map(({ arguments: [text] }) => /wait in memory only.*Access is denied/.test(text)), [true]);
+  assert.deepEqual(warned.mock.calls.map(({ arguments: [text] }) => told.test(text)), [true]);
   assert.equal(await queue.flush(), 0);
   queue.close();
 });
