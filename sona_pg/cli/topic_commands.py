@@ -66,7 +66,6 @@ def topics_list(
 
 
 def _put_together(database: Database, space: Space, most: int, names: TopicNames) -> list[dict[str, Any]]:
-    from sona_pg.domain.route_choice import NONE_BEST
     from sona_pg.domain.wording import title, wordings
     from sona_pg.engine.coarse_topics import LinkedPatterns
     from sona_pg.engine.level_changes import LATELY
@@ -76,13 +75,13 @@ def _put_together(database: Database, space: Space, most: int, names: TopicNames
     _, changed = database.overview.route_changes(space, LATELY)
     worse = [one for one in changed if one.after_quality < one.before_quality]
     since = database.overview.ratings_since(space, worse) if worse else {}
-    best = database.overview.best_routes_of(space, worse, since, grouped.of)
+    best = grouped.spanning(database.overview.best_routes_of(space, worse, since, grouped.of))
     members = grouped.members()
     return [
         {"pattern": one.id, "patterns": len(members[one.id]), "name": names.of_all(members[one.id]),
          "typical_query": title(wordings(one.typical_queries[:1])), "size": one.size,
          "quality": one.quality if one.rated else None, "rated": round(one.weight),
-         "best_route": best.get(one.id, NONE_BEST).best}
+         "best_route": best[one.id].best}
         for one in sorted(grouped.patterns, key=lambda one: (-one.size, one.id))
     ]  # fmt: skip
 

@@ -2,7 +2,8 @@
 
 Average linkage (Sokal and Michener 1958) of the centroids without their mean, which is the direction that they all have
 in common (Mu and Viswanath 2018): with it the groups of a coarse cut are one large one and many small ones. Figures of
-a group are those of its ratings, pooled.
+a group are those of its ratings, pooled. Where answers are texts each fits a few questions: one is called the best of a
+group only if it has been rated in patterns of half of its requests.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sona_pg.domain.pattern import LearnedPattern
-from sona_pg.domain.route_choice import NONE_SINCE, RATINGS, BestRoutes, RatingsSince, rated_routes
+from sona_pg.domain.route_choice import NONE_BEST, NONE_SINCE, RATINGS, BestRoutes, RatingsSince, choose, rated_routes
 from sona_pg.domain.topic_period import TopicSums
 from sona_pg.engine.routes_now import RoutesNow
 from sona_pg.engine.session import Session
@@ -26,6 +27,7 @@ from sona_pg.store.topic_cost_rows import TopicCost, TopicCosts
 LEVELS = (50, 20, 10)  # topics to choose from
 LINKED = 2000  # patterns, the largest: the time grows with their square; each other joins the nearest of these
 SPEAKING = 0.5  # of the requests: share whose topics have a route with enough ratings
+SPANNED = 0.5  # of a topic's requests: share whose patterns have rated its best route
 
 Since = Mapping[UUID, Mapping[str, RatingsSince]]
 
@@ -36,6 +38,7 @@ class Topics:
 
     patterns: Sequence[LearnedPattern]  # pooled
     of: Mapping[UUID, UUID]  # topic of each pattern
+    spans: Mapping[UUID, Mapping[str, int]]  # of a topic of several patterns: requests of those that rated a route
 
     def members(self) -> dict[UUID, list[UUID]]:
         """Return the patterns of each topic, the largest first."""
@@ -43,6 +46,18 @@ class Topics:
         for pattern, topic in self.of.items():
             found.setdefault(topic, []).append(pattern)
         return found
+
+    def spanned(self, topic: LearnedPattern, route: str | None) -> bool:
+        """Whether a route has been rated in patterns of half of the topic's requests."""
+        known = self.spans.get(topic.id)
+        return known is None or route is None or known.get(route, 0) >= SPANNED * topic.size
+
+    def spanning(self, known: Mapping[UUID, BestRoutes]) -> Mapping[UUID, BestRoutes]:
+        """Return the best routes of topics without those that are the best of a small part."""
+        return {
+            one.id: BestRoutes(*(route if self.spanned(one, route) else None for route in known.get(one.id, NONE_BEST)))
+            for one in self.patterns
+        }
 
     def since(self, known: Since) -> Since:
         """Return the ratings of routes that got worse by topic."""
@@ -80,7 +95,7 @@ class LinkedPatterns:
         """Return at most ``wanted`` topics; None: each pattern is one."""
         count = len(self._patterns)
         if wanted is None or wanted >= count:
-            return Topics(self._patterns, {one.id: one.id for one in self._patterns})
+            return Topics(self._patterns, {one.id: one.id for one in self._patterns}, {})
         linked = min(count, LINKED)
         first = list(range(linked))  # the largest pattern of the topic of each
         for one, other, _ in self._merges[: max(linked - wanted, 0)]:
@@ -93,7 +108,8 @@ class LinkedPatterns:
             members.setdefault(of, []).append(pattern)
         pooled = [reduce(LearnedPattern.merge, known) for known in members.values()]
         ids = [one.id for one in self._patterns]
-        return Topics(pooled, {id_: ids[of] for id_, of in zip(ids, first, strict=True)})
+        spans = {known[0].id: _spans(known) for known in members.values() if len(known) > 1}
+        return Topics(pooled, {id_: ids[of] for id_, of in zip(ids, first, strict=True)}, spans)
 
     def levels(self) -> list[int]:
         """Return the numbers of topics to choose from beside all."""
@@ -102,31 +118,51 @@ class LinkedPatterns:
     def enough(self, gone: Collection[str], since: Since) -> int | None:
         """Return the most topics at which those of half of the requests have a route with enough ratings; None: all.
 
-        Of a space without a level that has, the fewest topics; of one without ratings all.
+        Of a space without a level that has, the one at which most requests do, the fewest topics among equals; of one
+        without ratings all.
         """
-        levels = [None, *self.levels()]
         if not any(one.rated for one in self._patterns):
             return None
-        return next((level for level in levels if _speaks(self.topics(level), gone, since)), levels[-1])
+        shares: dict[int | None, float] = {}
+        for level in (None, *self.levels()):
+            shares[level] = _speaking(self.topics(level), gone, since)
+            if shares[level] >= SPEAKING:
+                return level
+        return max(reversed(shares), key=lambda level: shares[level])
 
 
 def best_of(session: Session, topics: Topics, known: RoutesNow) -> Mapping[UUID, BestRoutes]:
     """Return the best routes of each topic, as ``sona.best_routes`` tells those of a pattern."""
     if len(topics.patterns) == len(topics.of):
         return known.best
-    return session.database.overview.best_routes_of(session.space, known.worse, known.since, topics.of)
+    return topics.spanning(session.database.overview.best_routes_of(session.space, known.worse, known.since, topics.of))
 
 
-def _speaks(topics: Topics, gone: Collection[str], since: Since) -> bool:
+def by_ratings(topics: Topics) -> Mapping[UUID, BestRoutes]:
+    """Return the best routes of each topic by its ratings alone, as an earlier version had them."""
+    return topics.spanning({one.id: choose(rated_routes(one.routes, {})) for one in topics.patterns})
+
+
+def _spans(patterns: Sequence[LearnedPattern]) -> dict[str, int]:
+    spans: dict[str, int] = {}
+    for one in patterns:
+        for name, record in one.routes.items():
+            if record.weight > 0:
+                spans[name] = spans.get(name, 0) + one.size
+    return spans
+
+
+def _speaking(topics: Topics, gone: Collection[str], since: Since) -> float:
+    """Return the share of the requests whose topics have a route with enough ratings."""
     pooled = topics.since(since)
     told = sum(
         one.size for one in topics.patterns
         if any(
-            route.weight >= RATINGS and route.route not in gone
+            route.weight >= RATINGS and route.route not in gone and topics.spanned(one, route.route)
             for route in rated_routes(one.routes, {}, pooled.get(one.id, NONE_SINCE))
         )
     )  # fmt: skip
-    return told >= SPEAKING * sum(one.size for one in topics.patterns)
+    return told / max(sum(one.size for one in topics.patterns), 1)
 
 
 def _with(one: RatingsSince, other: RatingsSince) -> RatingsSince:

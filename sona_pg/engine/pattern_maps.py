@@ -11,7 +11,7 @@ from sona_pg.domain.overview_figures import PatternMap
 from sona_pg.domain.route_choice import NONE_SINCE
 from sona_pg.domain.topic import TopicNames
 from sona_pg.domain.wording import titles, wordings
-from sona_pg.engine.coarse_topics import LinkedPatterns, Since, best_of
+from sona_pg.engine.coarse_topics import LinkedPatterns, Since, best_of, by_ratings
 from sona_pg.engine.placed_patterns import ShownTexts, placed
 from sona_pg.engine.routes_now import RoutesNow
 from sona_pg.engine.session import Session
@@ -59,7 +59,7 @@ def map_of(
     largest = sorted(grouped.patterns, key=lambda pattern: (-pattern.size, pattern.id))[:PLACED]
     centroids = np.array([one.centroid for one in largest], np.float32).reshape(len(largest), len(drawn.plane.mean))
     places = drawn.plane.place(centroids).tolist()
-    best = {} if known is None else best_of(session, grouped, known)
+    best = by_ratings(grouped) if known is None else best_of(session, grouped, known)
     pooled, members = grouped.since(since), grouped.members()
     shown = [wordings(pattern.typical_queries) for pattern in largest]
     found = [

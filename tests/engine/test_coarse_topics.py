@@ -12,8 +12,9 @@ import pytest
 from sona_pg import SonaConfig, SonaEngine
 from sona_pg.config import LoopConfig, MaintenanceConfig, PatternConfig
 from sona_pg.domain.pattern import LearnedPattern, RouteRecord
+from sona_pg.domain.route_choice import NONE_BEST, BestRoutes
 from sona_pg.domain.wording import masked
-from sona_pg.engine.coarse_topics import LINKED, LinkedPatterns
+from sona_pg.engine.coarse_topics import LINKED, LinkedPatterns, by_ratings
 from sona_pg.engine.overview import Overview
 from sona_pg.engine.pattern_maps import AS_RATED
 from sona_pg.store.topic_cost_rows import TopicCost, TopicCosts
@@ -104,6 +105,34 @@ def test_nothing_to_put_together() -> None:
     assert LinkedPatterns([]).enough((), {}) is None
     (only,) = LinkedPatterns([pattern(1, asked(0, 0))]).topics(1).patterns
     assert only.id == UUID(int=1)
+
+
+def test_the_answer_to_a_small_part_of_a_topic_is_not_its_best() -> None:
+    answers = [
+        replace(
+            one,
+            routes={
+                f"answer {one.id.int // GREETINGS}": RouteRecord(12, 12.0, 0.9),
+                "model": RouteRecord(12, 12.0, 0.6),
+            },
+        )
+        for one in greeted()
+    ]
+    linked = LinkedPatterns(answers)
+    greetings = by_ratings(linked.topics(INTENTS))
+    assert {best.best for best in greetings.values()} == {f"answer {place}" for place in range(INTENTS)}
+    (whole,) = linked.topics(1).patterns
+    best = {whole.id: BestRoutes("answer 0", "answer 1", "model")}
+    assert linked.topics(1).spanning(best) == {whole.id: BestRoutes(None, None, "model")}
+    assert by_ratings(linked.topics(1)) == {whole.id: NONE_BEST}
+    assert linked.enough((), {}) is None
+
+
+def test_where_no_level_has_enough_the_one_with_most_is_chosen_the_coarsest_of_equals() -> None:
+    few = [replace(one, routes={"model": RouteRecord(1, 0.1, 0.6)}, weight=0.1) for one in greeted()]
+    assert LinkedPatterns(few).enough((), {}) == 10
+    one_speaks = [replace(few[0], routes={"answer": RouteRecord(12, 12.0, 0.9)}), *few[1:]]
+    assert LinkedPatterns(one_speaks).enough((), {}) is None
 
 
 def test_costs_of_a_topic_are_those_of_its_patterns() -> None:

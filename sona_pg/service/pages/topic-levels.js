@@ -36,6 +36,6 @@ export function levelChoice({ levels, topics, all_patterns: all }, onChange) {
 // What was put together, and why so many.
 export function levelNote({ topics, all_patterns: all, patterns }) {
   if (topics === null) return null;
-  const why = asked() === null ? " So many were chosen because those of half of the requests then have a route with 10 ratings, or because it is the fewest." : "";
+  const why = asked() === null ? " So many were chosen because most requests are then of topics with a route that has 10 ratings and was tried in half of their questions." : "";
   return `${count(all)} topics are put together into ${count(patterns.length)} of like questions; their ratings are counted together.${why}`;
 }

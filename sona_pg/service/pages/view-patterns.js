@@ -39,7 +39,12 @@ function bestInRow(pattern, gone) {
   return `${offered(best, gone)}, ${range(routes[best].low, routes[best].high)}${alike.length ? `; not shown to be better than ${alike.join(", ")}` : ""}`;
 }
 
+// Whether answers have enough ratings, but the one that does best is of less than half of the questions that were put together.
+const isOfParts = ({ best_route: best, members, routes }, gone) => !best && members.length > 1
+  && Object.entries(routes).some(([name, route]) => route.rated >= ENOUGH && !gone.includes(name));
+
 function bestOf(pattern, gone) {
+  if (isOfParts(pattern, gone)) return "none: the one that does best was tried in less than half of these questions; look at more topics";
   if (!pattern.best_route && pattern.succeeded) return "none yet: the routes that did not get worse have fewer than 10 ratings each";
   if (!pattern.best_route) return pattern.former_best ? "none that is offered has 10 ratings yet" : "none has 10 ratings yet";
   const { alike, cheapest, best_route: best } = pattern;
