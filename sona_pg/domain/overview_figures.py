@@ -247,6 +247,10 @@ class NearPattern:
     title: str | None  # that query, with numbers, dates and names masked
     best_route: str | None
     name: str | None = None  # that people gave it
+    best_quality: float | None = None
+    best_rated: int | None = None  # ratings of the best route, of which older ones count less
+    best_since: date | None = None  # it got worse that day: these are its ratings since
+    succeeded: str | None = None  # would be the best by all of its ratings, and got worse
 
 
 @dataclass(frozen=True, slots=True)

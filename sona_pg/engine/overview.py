@@ -299,8 +299,9 @@ class Overview:
         known = PastVersion.of(serving.version, serving.state, serving.patterns, self._engine.dim, session.config)
         live = known.answer(vector, among, most)
         gone = self.not_offered()
-        best = self._routes_now(session, gone).best
-        found = _named(near_patterns(list(serving.find_patterns(vector, 3)), best), names)
+        known_now = self._routes_now(session, gone)
+        near = near_patterns(list(serving.find_patterns(vector, 3)), known_now.best, known_now.since)
+        found = _named(near, names)
         routes = [one for one in live.routes if one.id not in gone]
         moved = turned(session.held.instant.micro, vector)
         now = _dated(contended.ranked[:most], history)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from uuid import UUID
 
 from pydantic import BaseModel
@@ -94,7 +94,11 @@ class NearbyPattern(BaseModel):
     typical_query: str | None = None
     name: str | None = None  # that people gave it
     title: str | None = None  # that query, with numbers, dates and names masked
-    best_route: str | None = None
+    best_route: str | None = None  # now: as in the map of patterns; of a version: by the ratings that it held
+    best_quality: float | None = None
+    best_rated: int | None = None  # ratings of the best route; older ones count less
+    best_since: date | None = None  # it got worse that day: the ratings are those since
+    succeeded: str | None = None  # would be the best by all of its ratings, and got worse
 
 
 class VersionAnswerThen(BaseModel):

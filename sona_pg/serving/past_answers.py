@@ -15,7 +15,7 @@ from sona_pg import kernels
 from sona_pg.config import SonaConfig
 from sona_pg.domain.overview_figures import AnswerThen, NearPattern, Scored
 from sona_pg.domain.pattern import LearnedPattern
-from sona_pg.domain.route_choice import BestRoutes, choose, rated_routes
+from sona_pg.domain.route_choice import NONE_SINCE, BestRoutes, RatingsSince, choose, rated_routes
 from sona_pg.domain.state import LearnedState, LoraWeights
 from sona_pg.domain.wording import title, wordings
 from sona_pg.learning.knowledge import initial_state, ranker_of, router_of
@@ -26,6 +26,7 @@ from sona_pg.learning.routing.router_basis import SKETCH_WIDTH, reduce_width
 from sona_pg.learning.vectors import unit
 
 NONE_TOLD: Mapping[UUID, BestRoutes] = MappingProxyType({})
+NONE_RATED_SINCE: Mapping[UUID, Mapping[str, RatingsSince]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,24 +100,36 @@ def turned(micro: LoraWeights, x: NDArray[np.float32]) -> float:
     return math.degrees(math.acos(min(max(cosine, -1.0), 1.0)))
 
 
-def near_patterns(found: Sequence[LearnedPattern], told: Mapping[UUID, BestRoutes] = NONE_TOLD) -> list[NearPattern]:
+def near_patterns(
+    found: Sequence[LearnedPattern],
+    told: Mapping[UUID, BestRoutes] = NONE_TOLD,
+    since: Mapping[UUID, Mapping[str, RatingsSince]] = NONE_RATED_SINCE,
+) -> list[NearPattern]:
     """Return patterns that were found for a query, as an answer names them.
 
     Args:
         found: the patterns.
         told: their best routes; of others it is chosen by the ratings of the pattern.
+        since: by pattern, the ratings of routes that got worse since then.
     """
-    chosen = [told.get(pattern.id) or choose(rated_routes(pattern.routes, {})) for pattern in found]
-    return [
-        NearPattern(
-            pattern.id,
-            float(pattern.similarity or 0.0),
-            pattern.size,
-            pattern.quality if pattern.rated else None,
-            round(pattern.weight),
-            next(iter(pattern.typical_queries), None),
-            title(wordings(pattern.typical_queries[:1])),
-            choice.best,
-        )
-        for pattern, choice in zip(found, chosen, strict=True)
-    ]
+    return [_near(pattern, told.get(pattern.id), since.get(pattern.id, NONE_SINCE)) for pattern in found]
+
+
+def _near(pattern: LearnedPattern, told: BestRoutes | None, since: Mapping[str, RatingsSince]) -> NearPattern:
+    routes = rated_routes(pattern.routes, {}, since)
+    told = told or choose(routes)
+    best = next((one for one in routes if one.route == told.best), None)
+    return NearPattern(
+        pattern.id,
+        float(pattern.similarity or 0.0),
+        pattern.size,
+        pattern.quality if pattern.rated else None,
+        round(pattern.weight),
+        next(iter(pattern.typical_queries), None),
+        title(wordings(pattern.typical_queries[:1])),
+        told.best,
+        best_quality=best and best.quality,
+        best_rated=best and best.rated,
+        best_since=best and best.since,
+        succeeded=told.succeeded,
+    )

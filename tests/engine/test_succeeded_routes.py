@@ -57,8 +57,8 @@ def test_a_topic_names_the_answer_that_took_the_place_of_a_broken_one(shop: Sona
     assert sql[topic.id] == ("portal", None, "track")
     then = overview.pattern_map(version=0)
     assert all(one.succeeded is None for one in then.patterns)
-    now = overview.answers(TRACKING, [], 3).now
-    assert now.patterns[0].best_route == "portal"
+    near = overview.answers(TRACKING, [], 3).now.patterns[0]
+    assert (near.best_route, near.best_since, near.succeeded) == ("portal", None, "track")
 
 
 @pytest.mark.parametrize(
@@ -87,4 +87,15 @@ def test_the_dashboard_tells_what_sql_tells_of_an_answer_that_broke(
     (topic,) = (one for one in placed if "track" in one.routes)
     assert tuple(best[topic.id]) == told
     near = overview.answers(TRACKING, [], 3).now.patterns[0]
-    assert (near.id, near.best_route) == (topic.id, told[0])
+    assert (near.id, near.best_route, near.succeeded) == (topic.id, told[0], told[2])
+    shown = topic.routes[near.best_route or ""]
+    assert (near.best_rated, near.best_quality, near.best_since) == (shown["rated"], shown["quality"], shown["since"])
+
+
+def test_a_version_tells_the_best_route_by_all_ratings_that_it_held(shop: SonaEngine) -> None:
+    overview = Overview(shop)
+    version = overview.answers(TRACKING, [], 3).now.version
+    held = overview.answers(TRACKING, [version], 3).then[0].patterns[0]
+    assert held.best_route is not None
+    assert (held.best_since, held.succeeded) == (None, None)
+    assert (held.best_rated or 0) > 4 * (DAYS - BROKE) - 6  # more than since it got worse

@@ -6,7 +6,7 @@ import { costColumn, joined } from "./columns.js";
 import { h, panel, problem, table } from "./elements.js";
 import { bubbleMap, spread } from "./map.js";
 import { versionSlider } from "./slider.js";
-import { cost, costsIn, count, datesOf, offered, range, several, share } from "./format.js";
+import { cost, costsIn, count, offered, range, several, share, sinceWorse } from "./format.js";
 import { rangeChoice } from "./range.js";
 import { say } from "./shell.js";
 import { help, term } from "./terms.js";
@@ -60,13 +60,11 @@ function ownPrice({ routes }, best, alike) {
   return alike.length ? " Of these it costs least." : "";
 }
 
-const changedOn = datesOf({ dateStyle: "medium", timeZone: "UTC" });
-const since = (route) => (route.since ? ` since ${changedOn.format(new Date(route.since))}, when it got worse` : "");
 const known = (pattern, route, gone = []) => `${offered(route, gone)}: ${summary({ ...pattern.routes[route], cost: null })}`;
 
 function summary(route) {
   const price = route.cost === null ? "" : `, mean cost ${cost(route.cost)}`;
-  return `${route.rated ? `${rating(route)}, ${several(route.rated, "rating")}${since(route)}` : `not rated${since(route)}, tried ${several(route.size, "time")}`}${price}`;
+  return `${route.rated ? `${rating(route)}, ${several(route.rated, "rating")}${sinceWorse(route.since)}` : `not rated${sinceWorse(route.since)}, tried ${several(route.size, "time")}`}${price}`;
 }
 
 // The costs of the very questions of a topic: in all, and of one.

@@ -3,7 +3,7 @@
 import { get, post, wordless } from "./api.js";
 import { chart, frame } from "./charts.js";
 import { h, panel, problem, s, table } from "./elements.js";
-import { ago, count, offered, several, share, told } from "./format.js";
+import { ago, count, offered, several, share, sinceWorse, told } from "./format.js";
 import { addressOf } from "./request-finder.js";
 import { givenBefore } from "./given-before.js";
 import { kept, versionSlider } from "./slider.js";
@@ -72,7 +72,17 @@ function bump(answers, versions, cursor) {
   return [h("figure", {}, drawing), legend];
 }
 
-function answerPanel(title, answer, gone) {
+// The best route of the nearest topic with its ratings: now as the Topics tell it, of a version by all ratings that it held.
+function bestThere(near, gone, isNow) {
+  if (!near) return "–";
+  const { best_route: best, best_quality: quality, best_rated: rated, best_since: since, succeeded } = near;
+  const worse = succeeded ? `; “${succeeded}” was best, and got worse` : "";
+  if (!best) return isNow ? `none that is offered has 10 ratings yet${worse}` : "none had 10 ratings yet";
+  const figure = `${offered(best, gone)}: ${share(quality)} of ${several(rated, "rating")}`;
+  return isNow ? `${figure}${sinceWorse(since)}${worse}` : `${figure} that this version held, older ones less; what changed since then is not in it`;
+}
+
+function answerPanel(title, answer, gone, isNow = false) {
   const ranking = rankingOf(answer);
   const near = answer.patterns[0];
   const byRoute = !answer.ranking.length;
@@ -85,7 +95,7 @@ function answerPanel(title, answer, gone) {
     h("dl", { class: "pairs" },
       h("dt", {}, term("Nearest topic", "pattern")),
       h("dd", {}, near ? `${near.name ?? near.title ?? "without texts"} (similarity ${near.similarity.toFixed(2)}, asked ${several(near.size, "time")}, quality ${share(near.quality)} of ${several(near.rated, "rating")})` : "none"),
-      h("dt", {}, term("Best quality there", "best")), h("dd", {}, near?.best_route ? offered(near.best_route, gone) : near ? "none that is offered has 10 ratings yet" : "–"),
+      h("dt", {}, term("Best quality there", "best")), h("dd", {}, bestThere(near, gone, isNow)),
       h("dt", {}, term("Adapter", "adapter")), h("dd", {}, answer.turned < 0.05 ? "leaves the question as it is" : `turns the question by ${answer.turned.toFixed(1)}°`)));
 }
 
@@ -153,7 +163,7 @@ export function travel() {
       const here = versions.indexOf(version);
       graph.replaceChildren(...bump(answers, versions, here));
       taken.replaceChildren(...[takenBy(near, version)].filter(Boolean));
-      shown.replaceChildren(answerPanel(`Version ${version} answers`, then[here], gone), answerPanel("Now, with recent feedback", now, gone));
+      shown.replaceChildren(answerPanel(`Version ${version} answers`, then[here], gone), answerPanel("Now, with recent feedback", now, gone, true));
       moved.replaceChildren(...factTable(near, version));
     };
     const changed = turns(then, versions);

@@ -134,7 +134,8 @@ def test_the_best_quality_stands_apart_from_the_cheapest(watched: Watched, site:
     page.wait_for_selector("td[data-name='Best quality']:has-text('; not shown to be better than large')")
     page.wait_for_selector("dt:has-text('Cheapest not shown to be worse') + dd:has-text('large: 63 %')")
     page.goto(f"{site.url}/?space=cancel&question=cancel+my+subscription#travel")
-    page.wait_for_selector("dt:has-text('Best quality there') + dd:text-is('human')")
+    page.wait_for_selector("dt:has-text('Best quality there') + dd:text-is('human: 83 % of 24 ratings')")
+    page.wait_for_selector("dd:has-text('human: 83 % of 24 ratings that this version held, older ones less')")
 
 
 def test_the_best_route_costs_least_only_where_none_listed_costs_less(watched: Watched, site: Site) -> None:
