@@ -22,9 +22,10 @@ export const precise = (value) => exact.format(value);
 // When a record was made, in milliseconds: its id (UUIDv7) begins with that.
 export const madeAt = (id) => Number.parseInt(id.replaceAll("-", "").slice(0, 12), 16);
 export const day = (when) => date.format(when);
-const dayUTC = datesOf({ dateStyle: "medium", timeZone: "UTC" });
+const utc = datesOf({ dateStyle: "medium", timeZone: "UTC" });
+export const dayUTC = (iso) => utc.format(new Date(iso));
 // Of a route whose ratings count from the day (UTC) on which it got worse.
-export const sinceWorse = (iso) => (iso ? ` since ${dayUTC.format(new Date(iso))}, when it got worse` : "");
+export const sinceWorse = (iso) => (iso ? ` since ${dayUTC(iso)}, when it got worse` : "");
 // Costs carry the unit of the space (its setting costs.unit), which every answer with costs tells.
 let unit = "";
 

@@ -12,6 +12,7 @@ import { term } from "./terms.js";
 const AT_ONCE = 12; // versions of a request
 const SHOWN = 5; // answers in the chart
 const NEAR = 0.3; // similarity of a fact that is shown
+const LATELY = 90; // days whose changes of routes divide what was answered, as in the best routes of topics
 
 // What an answer is about: stored candidates if there are any, else the routes by expected quality.
 const rankingOf = (answer) => (answer.ranking.length ? answer.ranking : answer.routes);
@@ -147,8 +148,8 @@ export function travel() {
     const body = { text, k: 50 };
     const parts = [];
     for (let start = 0; start < versions.length; start += AT_ONCE) parts.push(versions.slice(start, start + AT_ONCE));
-    const [facts, ...found] = await Promise.all([
-      post("v1/dashboard/facts", { text }), ...parts.map((part) => post("v1/dashboard/answers", { ...body, versions: part })),
+    const [facts, { routes: changes }, ...found] = await Promise.all([
+      post("v1/dashboard/facts", { text }), get("v1/dashboard/changes", { days: LATELY }), ...parts.map((part) => post("v1/dashboard/answers", { ...body, versions: part })),
     ]);
     const then = found.flatMap((part) => part.then);
     const { now, not_offered: gone } = found[0];
@@ -179,7 +180,7 @@ export function travel() {
         h("ul", { class: "note" }, changed.slice(-SHOWN).map((version) => h("li", {}, instead(version))))]
       : [h("p", { class: "note" }, sameFirst(then, versions))];
     place.replaceChildren(panel("Places of the answers", graph, ...chips, slider), shown, taken,
-      panel("What was really answered", ...givenBefore(near, listed.versions)), panel("Feedback that moved it", moved));
+      panel("What was really answered", ...givenBefore(near, listed.versions, changes)), panel("Feedback that moved it", moved));
     const learned = near.map((fact) => Math.max(fact.version ?? -1, fact.feedback_version ?? -1)).filter((version) => versions.includes(version));
     const first = changed.at(-1) ?? (learned.length ? Math.max(...learned) : versions.at(-1));
     go(first);

@@ -216,6 +216,31 @@ def test_time_travel_shows_what_was_answered_before_the_first_version(watched: W
     watched.require_readable("travel-imported")
 
 
+def test_what_was_answered_is_divided_where_the_quality_of_an_answer_changed(watched: Watched, site: Site) -> None:
+    space, now = "?space=divided", datetime.now(UTC)
+    site.post("/v1/spaces", {"name": "divided", "dim": 256})
+    asked = [("my sofa came with a dent", "dents", 1, 22), ("pay by card", "cards", 3, 0)]
+    rows = [
+        {
+            "text": text, "route": route, "quality": float(ago >= good_until),
+            "started_at": (now - timedelta(days=ago)).isoformat(),
+        }
+        for text, route, times, good_until in asked
+        for ago in range(2, 42)
+        for _ in range(times)
+    ]  # fmt: skip
+    site.post(f"/v1/trajectories/batch{space}", {"trajectories": rows})
+    site.post(f"/v1/learn{space}")
+    page = watched.page
+    page.goto(f"{site.url}/{space}&question=my+sofa+came+with+a+dent#travel")
+    answered = page.locator("table:has(caption:has-text('What was answered to judged questions'))")
+    answered.wait_for()
+    assert answered.locator("tbody th").all_inner_texts() == ["dents", "dents"]
+    assert answered.locator("td[data-name=Times]").all_inner_texts() == ["20", "20"]
+    assert answered.locator("td[data-name=Quality]").all_inner_texts() == ["0 %", "100 %"]
+    page.wait_for_selector("text=A row ends where the quality of its answer changed: dents on")
+
+
 def test_servers_that_ended_are_behind_a_toggle(watched: Watched, site: Site, service_url: str) -> None:
     with Store(service_url) as other:
         other.space("older", config=CONFIG).close()
