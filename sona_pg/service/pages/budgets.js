@@ -145,7 +145,7 @@ function shown(found, { figures, board, days, amid }) {
 
 function unknown(refused) {
   if (refused.includes("still offered")) return "There is no estimate: none of the routes that the rated choices could take is still offered.";
-  if (refused.includes("no judged decision")) return "There is not enough evidence for an estimate: it takes rated requests whose route the router chose (the call route, or the proxy). Imported records do not say how probable their choice was.";
+  if (refused.includes("no judged decision")) return "There is not enough evidence for an estimate: it takes rated requests of which it is known how probable the choice of their route was. These records do not say so (the router’s do, of the call route or the proxy, and an import can: field decision.propensity).";
   return `There is no estimate: ${refused}. Tell costs with a route’s decision (costs) or with the outcome (cost).`;
 }
 

@@ -83,6 +83,8 @@ def test_too_little_evidence_for_an_estimate_is_said(watched: Watched, site: Sit
     page = watched.page
     page.goto(f"{site.url}/?space=imported#routes")
     page.wait_for_selector("text=There is not enough evidence for an estimate")
+    page.wait_for_selector("text=These records do not say so")
+    page.wait_for_selector("text=an import can: field decision.propensity")
 
 
 def test_time_travel_tells_which_routes_prices_and_budget_left(watched: Watched, site: Site) -> None:
