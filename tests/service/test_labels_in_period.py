@@ -77,6 +77,20 @@ def test_users_who_rated_everything_good_are_named_with_the_mean_without_them(se
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(("own", "named"), [(1.0, ["user:marta"]), (0.0, [])])
+def test_a_correction_by_somebody_else_does_not_hide_a_user_who_rated_everything_good(service, space, own, named):
+    found, one = {"space": space()}, {"text": "aab", "route": "usual", "context": ["user:marta"]}
+    rows = [one, *(one | {"quality": own if place == 0 else 1.0} for place in range(40))]
+    rows += pleased()
+    ids = service.post("/v1/trajectories/batch", {"trajectories": rows}, params=found).json()["ids"]
+    said = [{"trajectory": id_, "correction": "other"} for id_ in (ids[0], ids[2])]  # by an agent
+    service.post("/v1/feedback/batch", {"feedback": said}, params=found)
+    service.post("/v1/learn", params=found)
+    told = service.get("/v1/dashboard/labels", params=found | {"days": 7}).json()
+    assert [one["label"] for one in told["always_good"]] == named
+    assert (told["without_always_good"] or {}).get("quality") == (0.5 if named else None)
+
+
 def test_the_leaderboard_has_routes_without_users_who_rated_everything_good(service, one_sided):
     found = service.get("/v1/dashboard/routes", params=one_sided | {"days": 7}).json()
     assert found["always_good"] == ["user:hans", "user:greta"]

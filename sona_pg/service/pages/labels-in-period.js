@@ -14,7 +14,7 @@ const userLine = (one) => h("li", {}, h("strong", {}, one.label),
   + (one.quality_without === null ? "Nobody else rated." : `Without them the mean is ${fine(one.quality_without)}.`));
 
 const pleasedLine = (one) => h("li", {}, h("strong", {}, one.label),
-  ` rated everything good: ${several(one.rated, "rating")}, ${share(one.share_of_rated)} of all. Without them the mean is ${fine(one.quality_without)}.`);
+  ` rated everything good: ${several(one.rated, "rating")}${one.quality < 0.999 ? " of these requests, what others said of them included" : ""}, ${share(one.share_of_rated)} of all. Without them the mean is ${fine(one.quality_without)}.`);
 
 // What the mean is without the users who rated everything good; null if there are none.
 function withoutPleased({ always_good: users, without_always_good: without }) {
