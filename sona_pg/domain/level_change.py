@@ -128,18 +128,18 @@ class ChangePart:
         shown = f"{WORDS[self.kind]} “{self.title}”" if self.title else NAMELESS[self.kind]
         count = f"{self.after_rated:,} {'sampled ' if self.sampled else ''}rating{'' if self.after_rated == 1 else 's'}"
         points = f"{tenths(self.effect)} points of it"
-        shares = f"{_share(self.before_share)} to {_share(self.after_share)} of the ratings"
+        shares = f"{share(self.before_share)} to {share(self.after_share)} of the ratings"
         if self.before_quality is None and self.after_quality is not None:
-            return f"{shown} came in new, at {_share(self.after_quality)} of {count} since ({points})"
+            return f"{shown} came in new, at {share(self.after_quality)} of {count} since ({points})"
         if self.after_quality is None:
-            return f"{shown} went away, with {_share(self.before_share)} of the ratings before ({points})"
+            return f"{shown} went away, with {share(self.before_share)} of the ratings before ({points})"
         assert self.before_quality is not None
         if abs(self.quality_effect) >= abs(self.share_effect):
             went = "got worse" if self.quality_effect < 0 else "got better"
-            went += f", {_share(self.before_quality)} to {_share(self.after_quality)}"
+            went += f", {share(self.before_quality)} to {share(self.after_quality)}"
             return f"{shown} {went} of {count} since ({points})"
         went = "came more often" if self.after_share > self.before_share else "came less often"
-        return f"{shown} {went}, {shares}, at {_share(self.after_quality)} of {count} since ({points})"
+        return f"{shown} {went}, {shares}, at {share(self.after_quality)} of {count} since ({points})"
 
 
 def joined(parts: Iterable[ChangePart]) -> list[ChangePart]:
@@ -157,8 +157,8 @@ def _pooled(one: float | None, size: int, other: float | None, more: int) -> flo
     return sum(mean * count for mean, count in known) / sum(count for _, count in known) if known else None
 
 
-def sentence(change: LevelChange, lasts: bool) -> str:
-    """Return a change in words; ``lasts``: no later one has ended it."""
+def sentence(change: LevelChange, lasts: bool, until: date | None = None) -> str:
+    """Return a change in words, asked for up to a day ``until``; ``lasts``: no later one has ended it."""
     way = "lower" if change.difference < 0 else "higher"
     about = "about " if change.earliest < change.latest else ""
     doubt = f" (it changed between {_day(change.earliest)} and {_day(change.latest)})" if about else ""
@@ -166,25 +166,33 @@ def sentence(change: LevelChange, lasts: bool) -> str:
         f"From {about}{dated(change.day)}{doubt} to {dated(change.after_until)} quality was"
     )  # fmt: skip
     return (
-        f"{since} {tenths(change.difference)} points {way}: {_share(change.after_quality, 1)} of "
-        f"{_ratings(change.after_rated)}, after {_share(change.before_quality, 1)} of {_ratings(change.before_rated)} "
-        f"from {dated(change.before_from)} on."
+        f"{since} {tenths(change.difference)} points {way}: {share(change.after_quality, 1)} of "
+        f"{ratings(change.after_rated)}, after {share(change.before_quality, 1)} of {ratings(change.before_rated)} "
+        f"from {dated(change.before_from)} on.{_past(change.after_until, until) if lasts else ''}"
     )
 
 
-def route_sentence(change: RouteChange) -> str:
-    """Return the change of a route in words, beside that of all others."""
+def _past(last: date, until: date | None) -> str:
+    """Return until when the ratings since a change go, where that is after the days that were chosen."""
+    return "" if until is None or last <= until else (
+        f" The ratings since go on to {dated(last)}, past the days chosen."
+    )  # fmt: skip
+
+
+def route_sentence(change: RouteChange, until: date | None = None) -> str:
+    """Return the change of a route in words, beside that of all others, asked for up to a day ``until``."""
     way = "worse" if change.is_worse else "better"
     former = ""
     if change.former_quality is not None and change.former_rated is not None:
-        former = f", and {_share(change.former_quality)} of {_ratings(change.former_rated)} before that"
+        former = f", and {share(change.former_quality)} of {ratings(change.former_rated)} before that"
         if (change.former_quality < change.before_quality) == (change.after_quality < change.before_quality):
             way += " again"  # than in between
     return (
         f"Since about {dated(change.changed_on)} answers of “{change.route}” are {way}: "
-        f"{_share(change.after_quality)} of {_ratings(change.after_rated)}, after {_share(change.before_quality)} of "
-        f"{_ratings(change.before_rated)} from {dated(change.before_from)} on{former}. "
-        f"All others: {_share(change.others_after)}, after {_share(change.others_before)}."
+        f"{share(change.after_quality)} of {ratings(change.after_rated)}, after {share(change.before_quality)} of "
+        f"{ratings(change.before_rated)} from {dated(change.before_from)} on{former}. "
+        f"All others: {share(change.others_after)}, after {share(change.others_before)}."
+        f"{_past(change.after_until, until)}"
     )
 
 
@@ -209,7 +217,8 @@ def same_sentence(route: RouteChange, change: LevelChange) -> str:
     )
 
 
-def _ratings(count: int) -> str:
+def ratings(count: int) -> str:
+    """Return a number of ratings in words."""
     return f"{count:,} rating{'' if count == 1 else 's'}"
 
 
@@ -218,7 +227,8 @@ def tenths(difference: float) -> str:
     return f"{100 * abs(difference):.1f}"
 
 
-def _share(value: float, digits: int = 0) -> str:
+def share(value: float, digits: int = 0) -> str:
+    """Return a share in percent."""
     return f"{100 * value:.{digits}f} %"
 
 

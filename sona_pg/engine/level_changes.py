@@ -63,7 +63,7 @@ class ExplainedChange:
 def changes(session: Session, days: float, until: date | None = None) -> list[ToldChange]:
     """Return the days of the last ``days`` on which quality changed beyond chance, oldest first."""
     found = session.database.overview.changes(session.space, days_back(days, until))
-    told = [ToldChange(one, sentence(one, one is found[-1])) for one in found]
+    told = [ToldChange(one, sentence(one, one is found[-1], until)) for one in found]
     return told if until is None else [one for one in told if one.change.day <= until]
 
 
@@ -80,10 +80,12 @@ def earlier_change(session: Session, days: float, until: date | None = None) -> 
     return found[-1] if found and not within else None
 
 
-def told_changes(found: Sequence[RouteChange], beside: Sequence[ToldChange] = ()) -> list[ToldRouteChange]:
-    """Return changes of routes with their sentences; ``beside``: changes of the mean that are told on the same page."""
+def told_changes(
+    found: Sequence[RouteChange], beside: Sequence[ToldChange] = (), until: date | None = None
+) -> list[ToldRouteChange]:
+    """Return changes of routes up to ``until`` with their sentences; ``beside``: those of the mean on the same page."""
     of_all = [one.change for one in beside]
-    told = [(one, route_sentence(one), same_change(one, of_all)) for one in found]
+    told = [(one, route_sentence(one, until), same_change(one, of_all)) for one in found]
     return [ToldRouteChange(one, f"{words} {same_sentence(one, same)}" if same else words) for one, words, same in told]
 
 

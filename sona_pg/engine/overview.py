@@ -39,7 +39,7 @@ from sona_pg.domain.strayed_feedback import StrayedFeedback
 from sona_pg.domain.topic import TopicNames
 from sona_pg.domain.topic_period import TopicsInPeriod
 from sona_pg.domain.undo_plan import UndoPlan
-from sona_pg.engine import level_changes, quality_curves
+from sona_pg.engine import hidden_changes, level_changes, quality_curves
 from sona_pg.engine.candidate_history import CandidateHistory
 from sona_pg.engine.coarse_topics import LinkedPatterns, Topics
 from sona_pg.engine.compared_spaces import ComparedSpaces, compared_spaces
@@ -131,7 +131,11 @@ class Overview:
         self, days: float = 30.0, until: date | None = None, beside: Sequence[ToldChange] = ()
     ) -> list[ToldRouteChange]:
         """Return the routes whose own quality changed in the last ``days``, those that changed most ratings first."""
-        return level_changes.told_changes(self._route_changes.within(self._session(), days, until), beside)
+        return level_changes.told_changes(self._route_changes.within(self._session(), days, until), beside, until)
+
+    def hidden_changes(self, days: float, until: date | None, told: Sequence[ToldRouteChange]) -> list[str]:
+        """Return what a period without a change may hide; see ``hidden_changes.notes``."""
+        return hidden_changes.notes(self._session(), days, until, frozenset(one.change.route for one in told))
 
     def explained_change(self, day: date, days: float = 30.0, until: date | None = None) -> ExplainedChange:
         """Return the change of a day with what it came with; see ``level_changes.explained``."""

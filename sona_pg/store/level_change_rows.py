@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from datetime import date
 from uuid import UUID
@@ -9,6 +10,7 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from sona_pg.domain.level_change import ChangePart, FactsRevision, LevelChange, RouteChange
+from sona_pg.domain.period_figures import DaySums
 from sona_pg.domain.route_choice import RatingsSince
 from sona_pg.store.connect import driver_connection
 
@@ -57,6 +59,9 @@ WHERE j.pattern_id IS NOT NULL
 GROUP BY 1, 2, 3
 """
 
+# By how much more neighbouring days differ than chance explains; the running sums begin with a 0.
+EXCESS = "SELECT (sona.level_spread(%(rated)s::float8[], %(quality)s::float8[], 0, %(days)s)).excess"
+
 
 def read_changes(connection: Connection, space_id: int, days: int) -> list[LevelChange]:
     """Return the changes of the last ``days``, oldest first."""
@@ -78,6 +83,18 @@ def read_route_changes(connection: Connection, space_id: int, days: int) -> list
     """Return the routes whose own quality changed in the last ``days``, those that changed most ratings first."""
     asked = {"name": _name(connection, space_id), "days": days}
     return [RouteChange(*row) for row in driver_connection(connection).execute(ROUTES, asked)]
+
+
+def read_excess(connection: Connection, days: Sequence[DaySums]) -> float:
+    """Return by how much more days, which all have ratings, differ than chance explains; 1: no more."""
+    if not days:
+        return 1.0
+    rated = [0.0, *itertools.accumulate(float(one.rated) for one in days)]
+    quality = [0.0, *itertools.accumulate(float(one.quality) for one in days)]
+    asked = {"rated": rated, "quality": quality, "days": len(days)}
+    row = driver_connection(connection).execute(EXCESS, asked).fetchone()
+    assert row is not None
+    return float(row[0])
 
 
 def read_revision(connection: Connection, space_id: int) -> FactsRevision:

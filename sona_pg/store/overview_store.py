@@ -14,7 +14,7 @@ from sona_pg.domain.label_quality import LabelsInPeriod
 from sona_pg.domain.leaderboard import BadRatings
 from sona_pg.domain.level_change import ChangePart, FactsRevision, LevelChange, RouteChange
 from sona_pg.domain.overview_figures import CandidateMatches, LastDreams, SpanSums, ToldFact, VersionCurve, WantedFacts
-from sona_pg.domain.period_figures import FoundRoutes, LikeQuality, SummedDays
+from sona_pg.domain.period_figures import DaySums, FoundRoutes, LikeQuality, SummedDays
 from sona_pg.domain.route_choice import BestRoutes, RatingsSince
 from sona_pg.domain.space import Space
 from sona_pg.domain.topic_period import TopicSums
@@ -160,6 +160,12 @@ class OverviewStore:
         """Return the ratings of each live pattern for routes that got ``worse``, since then; of very many, a sample."""
         return self._read(
             "reading ratings since routes changed", lambda c: level_change_rows.read_since(c, space.space_id, worse)
+        )
+
+    def excesses(self, series: Sequence[Sequence[DaySums]]) -> list[float]:
+        """Return by how much more the days of each series, which all have ratings, differ than chance explains."""
+        return self._read(
+            "measuring how days differ", lambda c: [level_change_rows.read_excess(c, days) for days in series]
         )
 
     def change_parts(self, space: Space, day: date, before_from: date, after_until: date) -> list[ChangePart]:

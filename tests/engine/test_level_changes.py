@@ -300,6 +300,11 @@ def test_the_sentences_say_what_happened() -> None:
         "Since 12 March 2026 quality is 8.1 points lower: 63.0 % of 3,900 ratings, after 71.1 % of 4,210 ratings from "
         "20 February 2026 on."
     )
+    assert sentence(change, True, date(2026, 3, 30)) == sentence(change, True)
+    assert sentence(change, True, date(2026, 3, 20)).endswith(
+        " on. The ratings since go on to 30 March 2026, past the days chosen."
+    )
+    assert sentence(change, False, date(2026, 3, 20)) == sentence(change, False)
     assert sentence(change, False).startswith("From 12 March 2026 to 30 March 2026 quality was 8.1 points lower: ")
     new = part(before_rated=0, before_quality=None, before_share=0.0, share_effect=-0.08, quality_effect=0.0)
     gone = part(after_rated=0, after_quality=None, after_share=0.0, share_effect=-0.08, quality_effect=0.0)

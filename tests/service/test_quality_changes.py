@@ -34,6 +34,7 @@ def test_a_fall_is_told_with_what_it_came_with(service, fell):
     (change,) = service.get("/v1/dashboard/changes", params=name).json()["changes"]
     assert (change["day"], change["before_rated"], change["after_rated"]) == (fell["day"], 12 * EACH, 12 * EACH)
     assert change["difference"] == pytest.approx(-0.5)
+    assert service.get("/v1/dashboard/changes", params=name).json()["notes"] == []
     assert change["before_quality"] == pytest.approx(0.9)
     found = service.get("/v1/dashboard/change", params=name | {"day": fell["day"]}).json()
     assert found["sentence"] == change["sentence"]
@@ -48,9 +49,12 @@ def test_only_a_day_of_a_change_is_explained(service, fell):
     name = {"space": fell["space"]}
     for query in ({"day": "2026-01-05"}, {"day": "soon"}, {}):
         assert service.get("/v1/dashboard/change", params=name | query).status_code == 422
-    assert service.get("/v1/dashboard/changes", params=name | {"days": 4}).json() == {
-        "changes": [], "earlier": None, "routes": [],
-    }  # fmt: skip
+    few = service.get("/v1/dashboard/changes", params=name | {"days": 4}).json()
+    assert few["notes"].pop(0).startswith("That is no all-clear: of the mean of all (420 ratings in two weeks) a fall")
+    assert few == {"changes": [], "earlier": None, "routes": [], "notes": few["notes"]}
+    assert all(
+        note.startswith("Answers of “small” were rated lower in this period than in the 60") for note in few["notes"]
+    )
     week = service.get("/v1/dashboard/changes", params=name | {"days": 7}).json()
     assert (week["changes"], week["earlier"]["day"]) == ([], fell["day"])
     assert service.get("/v1/dashboard/change", params=name | {"day": fell["day"], "days": 14}).status_code == 200

@@ -61,14 +61,16 @@ const ofRoutes = (routes) => (routes.length === 0 ? [] : [
   h("ul", {}, routes.map((one) => h("li", {}, `${one.after_quality < one.before_quality ? "▼" : "▲"} ${one.sentence}`))),
 ]);
 
-function ofAll(changes, earlier, period) {
+function ofAll(changes, earlier, notes, period) {
+  const hidden = notes.map((note) => h("p", {}, note));
   if (!changes.length && earlier) {
     return [
       h("p", {}, "No day of this period on which quality changed beyond chance. The period before it had one, so quality may differ from then by it:"),
       h("ul", { class: "changes" }, entry(earlier, true, { ...period, days: 2 * period.days })),
+      ...hidden,
     ];
   }
-  if (!changes.length) return [h("p", { class: "quiet" }, "No day of this period on which quality changed beyond chance.")];
+  if (!changes.length) return [h("p", {}, "No day of this period on which quality changed beyond chance."), ...hidden];
   const newest = changes.toReversed();
   return [
     h("ul", { class: "changes" }, newest.map((change, place) => entry(change, place === 0, period))),
@@ -77,4 +79,4 @@ function ofAll(changes, earlier, period) {
 }
 
 // Of the `period` that was asked for: by the time of the answer others may be chosen.
-export const changeList = ({ changes, earlier, routes }, period) => [...ofAll(changes, earlier, period), ...ofRoutes(routes)];
+export const changeList = ({ changes, earlier, routes, notes }, period) => [...ofAll(changes, earlier, notes, period), ...ofRoutes(routes)];

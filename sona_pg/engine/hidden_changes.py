@@ -1,0 +1,51 @@
+"""What a period without a change of quality may hide, from the daily figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+
+from sona_pg.domain.hidden_change import NAMED, Series, hidden_sentence, mean_sentence, worse_sentences
+from sona_pg.domain.period_figures import DaySums, PeriodSums, QualityChange
+from sona_pg.engine.period_overview import days_of_period
+from sona_pg.engine.session import Session
+
+LOOKED_AT = 60  # days at least, as sona.quality_changes does; and those around a period that it is compared with
+ROUTES = 100  # that cost most, or are taken most often
+
+
+def notes(session: Session, days: float, until: date | None, told: frozenset[str]) -> list[str]:
+    """Return in words how large a fall could hide, and what differs over the whole period; without ratings nothing.
+
+    Routes that are ``told`` to have changed are not told again.
+    """
+    earliest, first, last = days_of_period(session, days, until)
+    start = min(earliest, last - timedelta(days=LOOKED_AT - 1))
+    if first > earliest:  # else all time, which has nothing around it
+        start = min(start, first - timedelta(days=LOOKED_AT))
+    end = min(last + timedelta(days=LOOKED_AT), datetime.now(UTC).date())
+    sums = session.database.overview.sums(session.space, start, end, ROUTES).sums
+    if not any(one.rated for one in sums if first <= one.day <= last):
+        return []
+    of_all = [one for one in sums if one.route is None]
+    change = QualityChange.between(
+        PeriodSums.of(one for one in of_all if earliest <= one.day < first),
+        PeriodSums.of(one for one in of_all if first <= one.day <= last),
+    )
+    made = [_hidden(session, sums, first, last), mean_sentence(change)]
+    return [*(one for one in made if one), *worse_sentences(sums, first, last, LOOKED_AT, told)]
+
+
+def _hidden(session: Session, sums: Sequence[DaySums], first: date, last: date) -> str:
+    since = last - timedelta(days=LOOKED_AT - 1)
+    looked_at = [one for one in sums if since <= one.day <= last]
+    names = {one.route for one in looked_at if one.route}
+    by_route = [
+        Series.of(name, (one for one in looked_at if one.route == name), max(first, since), last) for name in names
+    ]
+    rated = sorted((one for one in by_route if one.stretch), key=lambda one: (-one.stretch, one.route or ""))
+    whole = Series.of(None, (one for one in looked_at if one.route is None), max(first, since), last)
+    shown = [whole, *rated[:NAMED]]
+    excesses = session.database.overview.excesses([one.days for one in shown])
+    falls = [one.smallest_fall(excess, len(rated)) for one, excess in zip(shown, excesses, strict=True)]
+    return hidden_sentence(shown, falls)
