@@ -9,6 +9,7 @@ import { at, cost, count, inUnit, number, offered, range, several, share } from 
 import { daysOf } from "./range.js";
 import { help, term } from "./terms.js";
 
+const TOLD_BY = "decision.propensity"; // field of an imported row, by its own name
 const SHARES = [0.25, 0.5, 0.75, 1, 1.5, 2, 4]; // of what the rated choices of the period cost
 const NEWEST = 5000; // choices that are looked at
 const ALL_TIME = 3650; // days
@@ -145,7 +146,7 @@ function shown(found, { figures, board, days, amid }) {
 
 function unknown(refused) {
   if (refused.includes("still offered")) return "There is no estimate: none of the routes that the rated choices could take is still offered.";
-  if (refused.includes("no judged decision")) return "There is not enough evidence for an estimate: it takes rated requests of which it is known how probable the choice of their route was. These records do not say so (the router’s do, of the call route or the proxy, and an import can: field decision.propensity).";
+  if (refused.includes("no judged decision")) return "There is not enough evidence for an estimate: it takes rated requests of which it is known how probable the choice of their route was. These records do not say so (the router’s do, of the call route or the proxy, and an import can: field " + TOLD_BY + ").";
   return `There is no estimate: ${refused}. Tell costs with a route’s decision (costs) or with the outcome (cost).`;
 }
 
