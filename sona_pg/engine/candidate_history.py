@@ -24,8 +24,8 @@ class CandidateHistory(NamedTuple):
     @classmethod
     def read(cls, session: Session, ids: Sequence[str]) -> Self:
         """Read when the versions were made, and when the candidates ``ids`` were stored."""
-        times = session.database.overview.candidate_times(session.space, ids)
-        listed = session.database.versions.listing(session.space, LISTED)
+        times = session.pages.overview.candidate_times(session.space, ids)
+        listed = session.pages.versions.listing(session.space, LISTED)
         made = sorted((one.version, one.created_at) for one in listed if one.status != "candidate")
         starts = [at for at in (times.first_batch, made[0][1] if made else None) if at is not None]
         if starts:  # else nothing is recorded yet: version 0 has all there are

@@ -135,7 +135,7 @@ def best_of(session: Session, topics: Topics, known: RoutesNow) -> Mapping[UUID,
     """Return the best routes of each topic, as ``sona.best_routes`` tells those of a pattern."""
     if len(topics.patterns) == len(topics.of):
         return known.best
-    return topics.spanning(session.database.overview.best_routes_of(session.space, known.worse, known.since, topics.of))
+    return topics.spanning(session.pages.overview.best_routes_of(session.space, known.worse, known.since, topics.of))
 
 
 def by_ratings(topics: Topics) -> Mapping[UUID, BestRoutes]:

@@ -34,12 +34,12 @@ class ComparedSpaces(NamedTuple):
 def compared_spaces(session: Session, days: float, until: date | None, only: int | None) -> ComparedSpaces:
     """Return the sums of the spaces in the last ``days`` of this one; with ``only`` of the space with this number."""
     _, first, last = days_of_period(session, days, until)
-    known = session.database.space_figures(only)
+    known = session.pages.space_figures(only)
     own = session.space.space_id
     busiest = sorted(known, key=lambda one: (one.space_id != own, -one.trajectories, one.name))[:COMPARED]
     found = []
     for one in sorted(busiest, key=lambda one: one.name):
-        summed = session.database.overview.sums(Space(one.space_id, one.name, session.space.dim), first, last, 0)
+        summed = session.pages.overview.sums(Space(one.space_id, one.name, session.space.dim), first, last, 0)
         sums = PeriodSums.of(day for day in summed.sums if day.route is None)
         found.append(SpacePeriod(one.name, sums, summed.missing))
     return ComparedSpaces(first, last, found, len(known))

@@ -53,7 +53,7 @@ def rated_before(session: Session, x: Query, ranking: Ranking | None) -> RatedBe
     """
     if ranking is None or ranking.confidence is None or ranking.fit is None:
         return None
-    found = session.database.search(session.space, x, RATED_LIKE)
+    found = session.pages.search(session.space, x, RATED_LIKE)
     ratings = [
         (one.similarity, one.quality) for one in found if one.route == ranking.ids[0] and one.quality is not None
     ]

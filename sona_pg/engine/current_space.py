@@ -153,6 +153,11 @@ class CurrentSpace(ABC):
         return self.runtime.database
 
     @property
+    def pages(self) -> Database:
+        """The same, over connections for what people look at."""
+        return self.runtime.pages
+
+    @property
     def url(self) -> str:
         """The database's address."""
         return self.runtime.url

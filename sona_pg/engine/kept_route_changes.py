@@ -18,6 +18,7 @@ MOST_DAYS = 366  # that are looked at
 QUICK = 0.2  # seconds of finding them up to which they are found again after each new fact
 PAUSES = 10  # durations of finding them before they are found again: with facts coming in, a tenth of one core at most
 LONGEST = 60.0  # seconds of such a pause
+IN_BACKGROUND = 600.0  # seconds that finding them may take; nobody waits that long, but who asks again has the answer
 
 
 class _Kept(NamedTuple):
@@ -50,15 +51,16 @@ class KeptRouteChanges:
         removed is never in them.
         """
         asked = min(days_back(days, until), MOST_DAYS)
-        now = session.database.overview.facts_revision(session.space)
+        now = session.pages.overview.facts_revision(session.space)
         known = self._kept.get(asked)
         if known is None or not known.stands(now):
-            known = self._finds.find((asked, now.removed, now.day), lambda: self._find(session, asked))
+            threads = session.runtime.finds
+            known = self._finds.find((asked, now.removed, now.day), lambda: self._find(session, asked), threads)
         return [one for one in known.changes if until is None or one.changed_on <= until]
 
     def _find(self, session: Session, days: int) -> _Kept:
         began = time.monotonic()
-        revision, changes = session.database.overview.route_changes(session.space, days)
+        revision, changes = session.pages.overview.route_changes(session.space, days, IN_BACKGROUND)
         found = _Kept(changes, revision, began, time.monotonic() - began)
         self._kept.put(days, found)
         return found

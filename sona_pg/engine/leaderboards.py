@@ -48,7 +48,7 @@ def leaderboard(
     Their figures are exact, as ``sona.routes_between``; the best is that of ``sona.routes_on_like_questions``.
     """
     _, first, last = days_of_period(session, days, until)
-    reads, most = session.database.overview, SHOWN if wanted.order is None else ORDERED
+    reads, most = session.pages.overview, SHOWN if wanted.order is None else ORDERED
     pleased = [one.label for one in reads.labels(session.space, first, last).always_good]
     bad = reads.bad_ratings(session.space, first, last, session.config.patterns.failure_quality, pleased)
     worst = () if wanted.order is None else heapq.nlargest(ALWAYS, (r for r in bad if bad[r].bad), lambda r: bad[r].bad)

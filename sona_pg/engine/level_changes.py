@@ -62,7 +62,7 @@ class ExplainedChange:
 
 def changes(session: Session, days: float, until: date | None = None) -> list[ToldChange]:
     """Return the days of the last ``days`` on which quality changed beyond chance, oldest first."""
-    found = session.database.overview.changes(session.space, days_back(days, until))
+    found = session.pages.overview.changes(session.space, days_back(days, until))
     told = [ToldChange(one, sentence(one, one is found[-1], until)) for one in found]
     return told if until is None else [one for one in told if one.change.day <= until]
 
@@ -96,7 +96,7 @@ def ratings_since(session: Session, worse: Sequence[RouteChange]) -> Mapping[UUI
     """
     if not worse:
         return {}
-    known = session.database.overview.ratings_since(session.space, worse)
+    known = session.pages.overview.ratings_since(session.space, worse)
     unrated = {one.route: RatingsSince(one.changed_on, 0, 0.0) for one in worse}
     return {pattern.id: {**unrated, **known.get(pattern.id, {})} for pattern in session.serving.patterns}
 
@@ -115,8 +115,8 @@ def explained(
     change = found.change
     first = max(change.before_from, change.day - timedelta(days=LONGEST))
     last = min(change.after_until, change.day + timedelta(days=LONGEST - 1))
-    parts = session.database.overview.change_parts(session.space, change.day, first, last)
-    names = TopicNames(session.database.topics.listing(session.space))
+    parts = session.pages.overview.change_parts(session.space, change.day, first, last)
+    names = TopicNames(session.pages.topics.listing(session.space))
     named_topics = {str(one.id) for one in session.serving.patterns if names.of(one.id) is not None}
     shown = joined(_readable(part, named_topics) for part in parts)
     difference = change.difference

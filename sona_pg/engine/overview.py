@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import date
+from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from numpy.typing import ArrayLike
 from sona_pg.domain.judged import Fact, standing
 from sona_pg.domain.label_quality import LabelsInPeriod
 from sona_pg.domain.leaderboard import Leaderboard
+from sona_pg.domain.level_change import RouteChange
 from sona_pg.domain.overview_figures import (
     AnswerThen,
     CandidateMatches,
@@ -89,8 +91,8 @@ class OldAnswers(NamedTuple):
 class Overview:
     """Reads an open space for people. Every call may ask the database, whose statements take ten seconds at most.
 
-    Changes of routes may take thirty: they are found once for all who ask. Periods are the last ``days``, up to now or
-    to the day ``until`` (UTC).
+    Changes of routes may take longer: they are found once for all who ask, in threads of their own. Periods are the
+    last ``days``, up to now or to the day ``until`` (UTC).
     """
 
     def __init__(self, engine: SonaEngine) -> None:
@@ -113,7 +115,7 @@ class Overview:
     def cost_unit(self) -> str | None:
         """Return the unit of the space's costs as it is set now; None if the space tells none."""
         session = self._session()
-        return session.database.settings(session.space)["costs.unit"] or None
+        return session.pages.settings(session.space)["costs.unit"] or None
 
     def events(self) -> list[SpaceEvent]:
         """Return the latest rollbacks, loads, rebuilds and erasures, oldest first."""
@@ -159,12 +161,12 @@ class Overview:
     def not_offered(self) -> frozenset[str]:
         """Return the routes that are no longer offered, as ``sona.routes_not_offered`` has it."""
         session = self._session()
-        return session.database.overview.not_offered(session.space)
+        return session.pages.overview.not_offered(session.space)
 
     def best_routes(self) -> Mapping[UUID, BestRoutes]:
         """Return the best routes of the live patterns, as ``pattern_map`` and ``sona.best_routes`` have them."""
         session = self._session()
-        return session.database.overview.best_routes(session.space, level_changes.LATELY)
+        return session.pages.overview.best_routes(session.space, level_changes.LATELY)
 
     def pattern_map(self, version: int | None = None, topics: int | None = None) -> PatternMap:
         """Return the largest patterns of a version, by default the served one, on the plane of the served ones.
@@ -178,7 +180,7 @@ class Overview:
         if version is None or version == session.serving.version:
             linked = self._linked_of(session)
         else:
-            kept = session.database.versions.patterns_at(session.space, require_version(version))
+            kept = session.pages.versions.patterns_at(session.space, require_version(version))
             linked = (version, LinkedPatterns(kept))
         drawn = Drawn(*linked, *self._plane_of(session))
         gone = self.not_offered()
@@ -188,7 +190,7 @@ class Overview:
     def topic_costs(self, topics: int | None = None) -> TopicCosts:
         """Return the costs of the questions of each live pattern, or of ``topics`` of them, the most costly first."""
         session = self._session()
-        return self._grouped(session, topics).costs(session.database.overview.topic_costs(session.space))
+        return self._grouped(session, topics).costs(session.pages.overview.topic_costs(session.space))
 
     def topics_in_period(
         self, days: float = 30.0, until: date | None = None, topics: int | None = None
@@ -215,7 +217,7 @@ class Overview:
         session, known = self._session(), self._dreams
         version = session.serving.version  # dreams make one
         if known is None or known[0] != version:
-            known = self._dreams = (version, session.database.overview.last_dreams(session.space))
+            known = self._dreams = (version, session.pages.overview.last_dreams(session.space))
         return known[1]
 
     def _texts(self, ids: Sequence[str]) -> dict[str, str]:
@@ -227,7 +229,7 @@ class Overview:
         """Return the quality by label in the last ``days``, and the users who gave much of what was rated down."""
         session = self._session()
         _, first, last = days_of_period(session, days, until)
-        return session.database.overview.labels(session.space, first, last)
+        return session.pages.overview.labels(session.space, first, last)
 
     def compared_spaces(self, days: float, until: date | None, only: int | None) -> ComparedSpaces:
         """Return the sums of the store's spaces in the same days; see ``compared_spaces``."""
@@ -240,26 +242,26 @@ class Overview:
     def fleet(self, limit: int = 50) -> dict[str, Any]:
         """Return the row of ``sona.learning``, servers, workers, how long facts waited, and how many strayed."""
         session = self._session()
-        servers = session.database.read_view("fleet", session.space, require_count(limit, what="limit"))
+        servers = session.pages.read_view("fleet", session.space, require_count(limit, what="limit"))
         return {
-            "learning": session.database.overview.learning(session.space),
+            "learning": session.pages.overview.learning(session.space),
             "servers": servers,
-            "workers": [one._asdict() for one in session.database.connected_workers()],
-            "waits": session.database.overview.waits(session.space),
+            "workers": [one._asdict() for one in session.pages.connected_workers()],
+            "waits": session.pages.overview.waits(session.space),
             "strayed": self._strayed_of(session),
         }
 
     def cycles(self, limit: int = 30) -> list[dict[str, Any]]:
         """Return the latest cycles, newest first."""
         session = self._session()
-        rows = session.database.read_view("cycle_log", session.space, require_count(limit, what="limit"))
+        rows = session.pages.read_view("cycle_log", session.space, require_count(limit, what="limit"))
         return [row | {"milliseconds": float(row["milliseconds"])} for row in rows]  # numeric in SQL
 
     def latest_feedback(self, limit: int = 30, wanted: WantedFacts = ALL_FACTS) -> list[ToldFact]:
         """Return the latest facts about the newest trajectories, latest first."""
         session = self._session()
         worst = session.config.patterns.failure_quality
-        return session.database.overview.facts(session.space, wanted, worst, require_count(limit, what="limit"))
+        return session.pages.overview.facts(session.space, wanted, worst, require_count(limit, what="limit"))
 
     def requests(self, find: str) -> Sequence[StoredTrajectory]:
         """Return the trajectories with an id: their own, or that of the row they were imported from."""
@@ -293,6 +295,8 @@ class Overview:
         among = contended.among
         history = CandidateHistory.read(session, among.ids)
         names = self._topic_names(session)
+        gone = self.not_offered()
+        told = self._routes_now(session, gone)  # first: what is being found is awaited, and all this is asked again
         then = []
         for version in versions:
             past = self._past.of(session, require_version(version))
@@ -302,9 +306,7 @@ class Overview:
         serving = session.serving
         known = PastVersion.of(serving.version, serving.state, serving.patterns, self._engine.dim, session.config)
         live = known.answer(vector, among, most)
-        gone = self.not_offered()
-        known_now = self._routes_now(session, gone)
-        near = near_patterns(list(serving.find_patterns(vector, 3)), known_now.best, known_now.since)
+        near = near_patterns(list(serving.find_patterns(vector, 3)), told.best, told.since)
         found = _named(near, names)
         routes = [one for one in live.routes if one.id not in gone]
         moved = turned(session.held.instant.micro, vector)
@@ -319,7 +321,7 @@ class Overview:
         """Return the judged ones among the ``k`` trajectories nearest to ``x``, with the version that learned each."""
         session = self._session()
         found = self._engine.search(x, k)
-        learned = session.database.overview.learned_by(session.space, [one.id for one in found])
+        learned = session.pages.overview.learned_by(session.space, [one.id for one in found])
         judged = [(one, learned[one.id]) for one in found if one.quality is not None and one.id in learned]
         return [
             LearnedFact(one.id, one.similarity, one.started_at, one.query, one.route, one.quality, *fact)
@@ -328,7 +330,7 @@ class Overview:
 
     @staticmethod
     def _topic_names(session: Session) -> TopicNames:
-        return TopicNames(session.database.topics.listing(session.space))
+        return TopicNames(session.pages.topics.listing(session.space))
 
     def _session(self) -> Session:
         session = self._engine._session
@@ -363,22 +365,25 @@ class Overview:
         """Return the feedback that finds no trajectory; None if all of it does."""
         known, now = self._strayed, time.monotonic()
         if known is None or now - known[0] > COSTS_FOR:
-            known = self._strayed = (now, session.database.strayed_feedback(session.space.space_id))
+            known = self._strayed = (now, session.pages.strayed_feedback(session.space.space_id))
         return next((asdict(one) for one in known[1]), None)
 
     def _routes_now(self, session: Session, gone: frozenset[str]) -> RoutesNow:
         """Return the routes of the served patterns as they are told now, where those of ``gone`` are not offered."""
         known, version = self._routes, session.serving.version
         if known is None or known[:2] != (version, gone) or time.monotonic() - known.read_at > COSTS_FOR:
-            known = self._finds.find((version, gone), lambda: self._find_routes_now(session, version, gone))
+            changed = self._route_changes.within(session, level_changes.LATELY)
+            work = partial(self._find_routes_now, session, version, gone, changed)
+            known = self._finds.find((version, gone), work, session.runtime.finds)
         return known
 
-    def _find_routes_now(self, session: Session, version: int, gone: frozenset[str]) -> RoutesNow:
+    def _find_routes_now(
+        self, session: Session, version: int, gone: frozenset[str], changed: Sequence[RouteChange]
+    ) -> RoutesNow:
         now = time.monotonic()
-        changed = self._route_changes.within(session, level_changes.LATELY)
         worse = [one for one in changed if one.after_quality < one.before_quality]
         since = level_changes.ratings_since(session, worse)
-        best = session.database.overview.best_routes_of(session.space, worse, since)
+        best = session.pages.overview.best_routes_of(session.space, worse, since)
         found = self._routes = RoutesNow(version, gone, now, since, best, worse)
         return found
 

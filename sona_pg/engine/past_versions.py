@@ -35,7 +35,7 @@ class PastVersions:
             if known is not None:
                 self._kept.move_to_end(version)
                 return known
-        stored = None if version == 0 else session.database.versions.knowledge(session.space, version)
+        stored = None if version == 0 else session.pages.versions.knowledge(session.space, version)
         state, patterns = (None, []) if stored is None else (stored.state, stored.patterns)
         made = PastVersion.of(version, state, patterns, self._dim, session.config)
         with self._lock:

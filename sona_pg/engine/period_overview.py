@@ -39,7 +39,7 @@ def end_of_period(session: Session, days: float, until: date | None = None) -> d
     at = datetime.now(UTC)
     if until is not None and until < at.date():
         return datetime.combine(until, time.max, UTC)
-    bounds = session.database.overview.bounds(session.space, EPOCH)
+    bounds = session.pages.overview.bounds(session.space, EPOCH)
     return at if until is not None or bounds is None or bounds.end >= start_of_period(at, days) else bounds.end
 
 
@@ -65,7 +65,7 @@ def topics_in(session: Session, days: float, topics: Topics, until: date | None 
     """Return the quality of the live version's ``topics`` in the last ``days`` (UTC), and its change."""
     earliest, first, last = days_of_period(session, days, until)
     bad = session.config.patterns.failure_quality
-    sums = session.database.overview.topic_sums(session.space, earliest, first, last, bad)
+    sums = session.pages.overview.topic_sums(session.space, earliest, first, last, bad)
     return topics_in_period(first, last, topics.sums(sums))
 
 
@@ -76,7 +76,7 @@ def period_figures(session: Session, days: float, gone: frozenset[str], until: d
     """
     earliest, first, last = days_of_period(session, days, until)
     whole = days >= WHOLE
-    found = session.database.overview.sums(session.space, earliest, last, LISTED_ROUTES)
+    found = session.pages.overview.sums(session.space, earliest, last, LISTED_ROUTES)
     recent = [one for one in found.sums if one.day >= first]
     of_space = [one for one in recent if one.route is None]
     chat = [one for one in found.chat if one.day >= first]
@@ -92,13 +92,13 @@ def period_figures(session: Session, days: float, gone: frozenset[str], until: d
         _days(recent), found.as_of, found.missing, PeriodSums.of(without(of_space, chat)) if chat else None,
         SinceStart.of(of_space) if whole else None, price_changes(found.sums, first),
         [DayTraffic(one.day, one.trajectories, one.rated) for one in of_space if one.trajectories],
-        session.database.overview.feedback(session.space),
+        session.pages.overview.feedback(session.space),
     )  # fmt: skip
 
 
 def mean_costs(session: Session, most: int) -> dict[str, float]:
     """Return the mean cost of a trajectory of each route that has costs, of the ``most`` that cost most in all."""
-    found = session.database.overview.sums(session.space, EPOCH.date(), datetime.now(UTC).date(), most)
+    found = session.pages.overview.sums(session.space, EPOCH.date(), datetime.now(UTC).date(), most)
     total: dict[str, tuple[float, int]] = {}
     for one in found.sums:
         if one.route:
@@ -109,9 +109,9 @@ def mean_costs(session: Session, most: int) -> dict[str, float]:
 
 def events(session: Session) -> list[SpaceEvent]:
     """Return the latest rollbacks, loads, rebuilds and erasures, oldest first."""
-    listed = session.database.versions.listing(session.space, EVENTS)
+    listed = session.pages.versions.listing(session.space, EVENTS)
     made = [SpaceEvent(one.created_at, one.origin, one.version) for one in listed if one.origin != "cycle"]
-    for one in session.database.erasures.listing(session.space, EVENTS):
+    for one in session.pages.erasures.listing(session.space, EVENTS):
         if not one.found_nothing:
             made.append(SpaceEvent(one.requested_at, "erasure", None, one.removed.get("trajectories", 0)))
     return sorted(made, key=lambda event: event.at)

@@ -13,6 +13,7 @@ from sona_pg.config import Environment, Migrate, lag_seconds
 from sona_pg.engine.embedded_hold import EmbeddedHold
 from sona_pg.engine.follower import Follower
 from sona_pg.engine.outage_log import OutageLog
+from sona_pg.engine.shared_finds import FindThreads
 from sona_pg.ingest.wakeups import held_here
 from sona_pg.ingest.writer_pool import THREADS, WriterPool
 from sona_pg.serving.background_uptake import BackgroundUptake
@@ -24,6 +25,7 @@ from sona_pg.worker.learner import Learner
 from sona_pg.worker.maintainer import Maintainer
 
 CONNECTIONS = 6  # writers included; the listener has its own, and maintenance during an index build
+PAGE_CONNECTIONS = 6  # more for the reads of pages, as they need them: the application's calls never wait for these
 
 
 class ProcessRuntime:
@@ -39,12 +41,14 @@ class ProcessRuntime:
         self.home = home
         self.outage = OutageLog()
         self.uptake = BackgroundUptake()
+        self.finds = FindThreads()
         self.users = 0  # engines and stores that hold it; guarded by the registry's lock
         self._beginning = threading.RLock()  # opens one engine at a time; closing an engine does not need it
         self._begun = self._prepared = False
         self.embedded: EmbeddedHold | None = None
         self.url: str
         self.database: Database
+        self.pages: Database  # the same over other connections, for what people look at
         self.writers: WriterPool
         self.follower: Follower
         self.learner: Learner
@@ -61,6 +65,7 @@ class ProcessRuntime:
                 url = self.embedded.url
             self.url = url
             self.database = Database.at(url, self._connections - THREADS, self._replica)
+            self.pages = self.database.beside(PAGE_CONNECTIONS, self._replica)
             self.writers = WriterPool.at(url, beside=self.database.engine)
             self.learner = Learner(self.database)
             self.maintainer = Maintainer(self.database)
@@ -91,9 +96,11 @@ class ProcessRuntime:
         self.follower.stop(self.database.cut)
         self.learner.stop(self.database.cut)
         self.maintainer.stop()
+        self.finds.stop(self.pages.cut)
         try:
             self.writers.close()
         finally:
+            self.pages.close()
             self.database.close()
             self.let_go()
 

@@ -28,7 +28,7 @@ def over_time(session: Session, days: float, until: date | None = None) -> Quali
     Of very many trajectories each is estimated from a sample: the first ones of each third of the span.
     """
     ends = end_of_period(session, days, until)
-    bounds = session.database.overview.bounds(session.space, start_of_period(ends, days))
+    bounds = session.pages.overview.bounds(session.space, start_of_period(ends, days))
     if bounds is None or (until is not None and bounds.start > ends):
         return QualityCurve([], False)
     newest = max(bounds.end, bounds.start) + LEAST_SPAN
@@ -39,7 +39,7 @@ def over_time(session: Session, days: float, until: date | None = None) -> Quali
 
 def by_version(session: Session) -> VersionCurve:
     """Return the quality of what each of the latest versions decided, as ``sona.learning_curve`` has it."""
-    return session.database.overview.version_curve(session.space, SHOWN_VERSIONS)
+    return session.pages.overview.version_curve(session.space, SHOWN_VERSIONS)
 
 
 def cut(span: TimeSpan, count: int) -> list[TimeSpan]:
@@ -51,11 +51,11 @@ def cut(span: TimeSpan, count: int) -> list[TimeSpan]:
 
 def _summed(session: Session, spans: Sequence[TimeSpan]) -> tuple[list[SpanSums], bool]:
     """Return the sums of each span, and whether they are of a sample: the spans hold too many to read them all."""
-    found = session.database.overview.span_sums(session.space, spans)
+    found = session.pages.overview.span_sums(session.space, spans)
     if found is not None:
         return found, False
     parts = [part for span in spans for part in cut(span, PARTS)]
-    sampled = session.database.overview.samples(session.space, parts, EACH)
+    sampled = session.pages.overview.samples(session.space, parts, EACH)
     of_spans = (sampled[place * PARTS : (place + 1) * PARTS] for place in range(len(spans)))
     return [SpanSums(*map(sum, zip(*known, strict=True))) for known in of_spans], True
 

@@ -16,7 +16,7 @@ def undo_plan(session: Session, version: int) -> UndoPlan:
     Raises:
         UnknownVersion: it is not kept.
     """
-    database, space = session.database, session.space
+    database, space = session.pages, session.space
     live = database.overview.learning(space)["live_version"] or 0
     found = version_exchange.named(database, space, database.versions.diff(space, live, version))
     topics = [_topic(one) for one in found if one.part == "pattern"]

@@ -40,6 +40,7 @@ from sona_pg.service.guard import Guard
 from sona_pg.service.hosted_spaces import HostedSpaces
 from sona_pg.service.openapi_document import document
 from sona_pg.service.operations import ServiceState, routes
+from sona_pg.service.page_reads import PageReads
 from sona_pg.service.request_figures import RequestFigures
 from sona_pg.service.request_spans import is_probe
 from sona_pg.service.service_options import ServiceOptions
@@ -88,11 +89,13 @@ def create_app(
         spaces = HostedSpaces(opened, options, embedder)
         callers.ask(opened)
         proxy = ChatProxy(options)
+        pages = PageReads()
         try:
             await spaces.open_default()
-            app.state.service = ServiceState(opened, options, spaces, figures, callers, proxy)
+            app.state.service = ServiceState(opened, options, spaces, figures, callers, pages, proxy)
             yield
         finally:
+            pages.close()
             await proxy.close()
             await spaces.close()
             if opened is not store:

@@ -385,9 +385,13 @@ async def _cost_unit(call: Call[Any]) -> dict[str, Any]:
 
 
 async def _overview(call: Call[Any], read: Callable[[Overview], R]) -> R:
-    """Return what ``read`` finds in the space that is asked for; it runs in a thread of the engine."""
+    """Return what ``read`` finds in the space that is asked for; it runs in a thread for pages.
+
+    Raises:
+        ProblemError: 503: it takes long, and goes on.
+    """
     engine = await call.engine()
     known = _overviews.get(engine.engine)
     if known is None:
         known = _overviews[engine.engine] = Overview(engine.engine)
-    return await engine.in_thread(read, known)
+    return await call.state.pages.run(read, known)

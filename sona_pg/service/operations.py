@@ -25,6 +25,7 @@ from sona_pg.errors import DatabaseError
 from sona_pg.service.callers import Caller, Callers
 from sona_pg.service.genai_telemetry import AwaitedTexts
 from sona_pg.service.hosted_spaces import HostedSpaces
+from sona_pg.service.page_reads import PageReads
 from sona_pg.service.problems import ProblemError, field_problem, of_validation
 from sona_pg.service.request_figures import RequestFigures
 from sona_pg.service.service_options import ServiceOptions
@@ -47,6 +48,7 @@ class ServiceState:
     spaces: HostedSpaces
     figures: RequestFigures
     callers: Callers
+    pages: PageReads
     proxy: Any = None  # the ChatProxy, where there are upstreams
     awaited: AwaitedTexts = field(default_factory=AwaitedTexts)
     strayed: StrayedFigures = field(default_factory=StrayedFigures)

@@ -54,7 +54,7 @@ from sona_pg.store.key_store import KeyStore
 from sona_pg.store.learned import StoredKnowledge, read_learned, read_state
 from sona_pg.store.overview_store import OverviewStore
 from sona_pg.store.pulse_rows import read_pulse
-from sona_pg.store.read_side import ReadReplica, ReadSide
+from sona_pg.store.read_side import BesideReads, ReadReplica, ReadSide
 from sona_pg.store.retirement_store import RetirementStore
 from sona_pg.store.search import SearchRequest
 from sona_pg.store.set_aside_store import SetAsideStore
@@ -74,10 +74,15 @@ SEARCH_LIMIT = 60.0  # seconds: allows for an exact scan of millions of rows
 class Database(SpaceStore):
     """A Postgres with schema ``sona``."""
 
-    def __init__(self, engine: Engine, url: str, replica: ReadReplica | None = None) -> None:
-        """Wrap an engine; ``open`` is the usual way. Search and analytics read from ``replica`` while it is well."""
+    def __init__(
+        self, engine: Engine, url: str, replica: ReadReplica | None = None, beside: ReadSide | None = None
+    ) -> None:
+        """Wrap an engine; ``open`` is the usual way. Search and analytics read from ``replica`` while it is well.
+
+        ``beside``: the reads of a database with other connections, which looks whether it is.
+        """
         super().__init__(engine)
-        self.reads = ReadSide(engine, replica)
+        self.reads = ReadSide(engine, replica) if beside is None else BesideReads(engine, replica, beside)
         self._sealed = search.SealedWeeks()
         self.versions = VersionStore(engine)
         self.gates = GateStore(engine)
@@ -109,6 +114,11 @@ class Database(SpaceStore):
         bounded = {} if connections is None else {"pool_size": connections, "overflow": 0}
         engine = connect(url, name=name, **bounded)
         return cls(engine, url, replica)
+
+    def beside(self, connections: int, replica: ReadReplica | None) -> Database:
+        """Return the same database over at most ``connections`` others, of which it keeps one open."""
+        engine = connect(self.url, pool_size=1, overflow=connections - 1)
+        return Database(engine, self.url, replica, self.reads)
 
     def prepare(self, migrate_schema: Migrate = "auto") -> None:
         """Migrate an empty or older schema to this release, or with ``"check"`` refuse it; a later one may serve it.

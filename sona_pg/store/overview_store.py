@@ -38,7 +38,7 @@ from sona_pg.store.version_curve_rows import read_version_curve
 
 Result = TypeVar("Result")
 
-LENGTHY = 30.0  # seconds, for what is found once for all who ask: on a busy machine it may take them
+LENGTHY = 30.0  # seconds, for changes of routes: on a busy machine finding them may take so long
 
 LEARNING = """
 SELECT live_version, learned_at, waiting_facts, waiting_since, failed_cycles, last_error, learner, lease_expires_at
@@ -144,7 +144,7 @@ class OverviewStore:
         """Return the state of the facts that daily figures are of."""
         return self._read("looking for new facts", lambda c: level_change_rows.read_revision(c, space.space_id))
 
-    def route_changes(self, space: Space, days: int) -> tuple[FactsRevision, list[RouteChange]]:
+    def route_changes(self, space: Space, days: int, limit: float = LENGTHY) -> tuple[FactsRevision, list[RouteChange]]:
         """Return the routes whose own quality changed in the last ``days``, those that changed most ratings first.
 
         Before them the state of the facts when they were looked for: there may be newer facts in them.
@@ -154,7 +154,7 @@ class OverviewStore:
             revision = level_change_rows.read_revision(connection, space.space_id)
             return revision, level_change_rows.read_route_changes(connection, space.space_id, days)
 
-        return self._read("looking for routes whose quality changed", read, LENGTHY)
+        return self._read("looking for routes whose quality changed", read, limit)
 
     def ratings_since(self, space: Space, worse: Sequence[RouteChange]) -> Mapping[UUID, Mapping[str, RatingsSince]]:
         """Return the ratings of each live pattern for routes that got ``worse``, since then; of very many, a sample."""

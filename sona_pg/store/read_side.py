@@ -101,9 +101,12 @@ class ReadSide:
 
     def run(self, work: Callable[[Engine], Result]) -> Result:
         """Return the result of ``work``, a read; if the standby fails, it runs again on the primary."""
-        standby = self._standby
+        return self._run_on(work, self._primary, self._standby)
+
+    def _run_on(self, work: Callable[[Engine], Result], primary: Engine, standby: Engine | None) -> Result:
+        """Run ``work`` over connections to these two."""
         if standby is None:
-            return work(self._primary)
+            return work(primary)
         now = time.monotonic()
         if now >= self._next_look and self._looking.acquire(blocking=False):
             self._next_look = now + RETRY
@@ -113,7 +116,7 @@ class ReadSide:
                 return work(standby)
             except DatabaseError as exc:
                 self._leave(str(exc))
-        return work(self._primary)
+        return work(primary)
 
     def look(self) -> bool:
         """Look at the standby now; return whether it is used."""
@@ -193,3 +196,16 @@ class ReadSide:
         if problem != self._said and not self._closed.is_set():
             log.warning("reads go to the primary: %s", problem)
             self._said = problem
+
+
+class BesideReads(ReadSide):
+    """Reads as another side does, which knows how the standby is, over connections of its own."""
+
+    def __init__(self, primary: Engine, replica: ReadReplica | None, known: ReadSide) -> None:
+        """Read from ``primary``, or from the standby while ``known`` finds that well; connects to nothing."""
+        super().__init__(primary, replica)
+        self._known = known
+
+    def run(self, work: Callable[[Engine], Result]) -> Result:
+        """Return the result of ``work``, a read; if the standby fails, it runs again on the primary."""
+        return self._known._run_on(work, self._primary, self._standby)

@@ -14,9 +14,9 @@ import pytest
 from sona_pg import SonaConfig, SonaEngine
 from sona_pg.config import LoopConfig, MaintenanceConfig
 from sona_pg.domain.ids import uuid7
-from sona_pg.engine import kept_route_changes
+from sona_pg.engine import kept_route_changes, shared_finds
 from sona_pg.engine.overview import Overview
-from sona_pg.engine.shared_finds import SharedFinds
+from sona_pg.engine.shared_finds import BeingFound, FindThreads, SharedFinds, awaiting_finds
 from sona_pg.errors import DatabaseUnavailable
 
 pytestmark = pytest.mark.no_vectors
@@ -148,7 +148,14 @@ class Noted(dict):  # type: ignore[type-arg]
         return found
 
 
-def all_at_once(finds: SharedFinds[str], fails: bool) -> tuple[list[str], int]:
+@pytest.fixture
+def threads() -> Iterator[FindThreads]:
+    threads = FindThreads()
+    yield threads
+    threads.stop(lambda: None)
+
+
+def all_at_once(finds: SharedFinds[str], fails: bool, threads: FindThreads) -> tuple[list[str], int]:
     """Ask from four threads while the first finds; return what each was told, and how often it was found."""
     seen, begun = Noted(), []
     finds._under_way = seen
@@ -163,7 +170,7 @@ def all_at_once(finds: SharedFinds[str], fails: bool) -> tuple[list[str], int]:
 
     def ask(_: int) -> str:
         try:
-            return finds.find("key", work)
+            return finds.find("key", work, threads)
         except DatabaseUnavailable as exc:
             return str(exc)
 
@@ -172,12 +179,36 @@ def all_at_once(finds: SharedFinds[str], fails: bool) -> tuple[list[str], int]:
 
 
 @pytest.mark.parametrize(("fails", "told"), [(False, "found"), (True, "away")])
-def test_who_asks_while_it_is_found_waits_for_it_and_shares_its_error(fails: bool, told: str) -> None:
+def test_who_asks_while_it_is_found_waits_for_it_and_shares_its_error(
+    fails: bool, told: str, threads: FindThreads
+) -> None:
     finds: SharedFinds[str] = SharedFinds()
-    assert all_at_once(finds, fails) == ([told] * 4, 1)
-    assert finds.find("key", lambda: "again") == "again"
+    assert all_at_once(finds, fails, threads) == ([told] * 4, 1)
+    assert finds.find("key", lambda: "again", threads) == "again"
 
 
-def test_one_thing_does_not_wait_for_another() -> None:
+def test_one_thing_does_not_wait_for_another(threads: FindThreads) -> None:
     finds: SharedFinds[str] = SharedFinds()
-    assert finds.find("one", lambda: finds.find("other", lambda: "both")) == "both"
+    assert finds.find("one", lambda: finds.find("other", lambda: "both", threads), threads) == "both"
+
+
+def test_who_gives_up_waiting_finds_the_answer_when_asking_again(
+    threads: FindThreads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finds: SharedFinds[str] = SharedFinds()
+    goes_on, begun = threading.Event(), []
+
+    def work() -> str:
+        begun.append(1)
+        assert goes_on.wait(60)
+        return "found"
+
+    monkeypatch.setattr(shared_finds, "PATIENCE", 0.0)
+    with pytest.raises(DatabaseUnavailable, match="goes on: ask again"):
+        finds.find("key", work, threads)
+    with awaiting_finds():
+        with pytest.raises(BeingFound) as raised:
+            finds.find("key", work, threads)
+        goes_on.set()
+        assert raised.value.future.result(60) == "found"
+        assert (finds.find("key", work, threads), begun) == ("found", [1])
