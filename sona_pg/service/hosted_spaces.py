@@ -10,6 +10,7 @@ from contextlib import suppress
 from starlette.concurrency import run_in_threadpool
 
 from sona_pg.engine import AsyncSonaEngine, Store
+from sona_pg.engine.database_clock import database_time
 from sona_pg.errors import DatabaseUnavailable, EmbedderChanged, SonaError, SpaceExists, UnknownSpace
 from sona_pg.service.service_options import ServiceOptions
 from sona_pg.text.embedder import Embedder
@@ -70,6 +71,12 @@ class HostedSpaces:
     async def name_of(self, space_id: int) -> str | None:
         """Return the name of a space now; None if it was removed."""
         return (await run_in_threadpool(self._store.space_names, "", space_id)).get(space_id)
+
+    @property
+    def now(self) -> float:
+        """Seconds since 1970 by the database's clock, as last measured; by this machine's until then."""
+        engine = next(iter(self.opened.values()), None)
+        return time.time() if engine is None else database_time(engine.engine)
 
     async def _held(self, name: str, space_id: int | None) -> AsyncSonaEngine | None:
         """Return the open engine of a space, once it is certain that it still is that one's."""

@@ -1,4 +1,4 @@
-"""A server that is told to end does so, whoever still listens to events."""
+"""The server of the command line: its end, and the dates of its answers."""
 
 from __future__ import annotations
 
@@ -6,28 +6,53 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
+import pytest
 
+from sona_pg.engine.fleet_member import FleetMember
 from sona_pg.service import create_app
 from sona_pg.service.web_server import WebServer
 from tests.service.conftest import OPTIONS
 
 
-def test_a_stream_of_events_does_not_hold_up_the_end(service_store: Any) -> None:
+@contextmanager
+def served(store: Any) -> Iterator[tuple[WebServer, str]]:
+    """A server on a port of this machine, told to end afterwards."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        server = WebServer(create_app(service_store, OPTIONS), 600.0, log_level="warning")
+        server = WebServer(create_app(store, OPTIONS), 600.0, log_level="warning")
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
-        while not server.started:
-            assert thread.is_alive(), "the server has not started"
-            time.sleep(0.005)
-        address = f"http://127.0.0.1:{listening.getsockname()[1]}/v1/events"
-        with httpx.stream("GET", address, timeout=60) as told:
-            lines = told.iter_lines()
-            assert next(lines).startswith("id: ")
+        try:
+            while not server.started:
+                assert thread.is_alive(), "the server has not started"
+                time.sleep(0.005)
+            yield server, f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
             server.handle_exit(signal.SIGTERM, None)
-            assert list(lines)[-1] == ""
-        thread.join(60)
+            thread.join(60)
         assert not thread.is_alive()
+
+
+def test_a_stream_of_events_does_not_hold_up_the_end(service_store: Any) -> None:
+    with served(service_store) as (server, address), httpx.stream("GET", f"{address}/v1/events", timeout=60) as told:
+        lines = told.iter_lines()
+        assert next(lines).startswith("id: ")
+        server.handle_exit(signal.SIGTERM, None)
+        assert list(lines)[-1] == ""
+
+
+@pytest.mark.parametrize("path", ["/live", "/v1/stats", "/v1/no-such-path"])
+def test_answers_are_dated_by_the_databases_clock(
+    service_store: Any, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    with served(service_store) as (_, address):
+        right = datetime.now(UTC)
+        monkeypatch.setattr(FleetMember, "now", (right - timedelta(days=2)).timestamp())  # this machine is ahead
+        (date,) = httpx.get(address + path).headers.get_list("date")
+        assert parsedate_to_datetime(date) == (right - timedelta(days=2)).replace(microsecond=0)
