@@ -13,8 +13,9 @@ from psycopg.errors import LockNotAvailable, UndefinedTable
 from sqlalchemy.exc import SQLAlchemyError
 
 from sona_pg.ingest import commit
+from sona_pg.ingest.attempts import FIRST_PAUSE, LONGEST_PAUSE, described, drawn
 from sona_pg.ingest.commit import Losses, Origin, Rejected, Written
-from sona_pg.ingest.kept_batches import Batch
+from sona_pg.ingest.kept_batches import Batch, KeptBatch
 from sona_pg.ingest.link import Link, Overdue, Turns
 from sona_pg.ingest.numbers import BatchNumbers
 from sona_pg.ingest.own_worker import Moved, OwnWorkers
@@ -48,8 +49,14 @@ class Delivery:
         self._guarded = False  # whether row-level security was found to apply to this role
 
     def deliver(
-        self, encoded: Batch, losses: Losses, *, careful: bool, meanwhile: Callable[[], None]
-    ) -> Turns[Written]:  # fmt: skip
+        self,
+        encoded: Batch,
+        losses: Losses,
+        *,
+        careful: bool,
+        meanwhile: Callable[[], None],
+        postpone: Callable[[KeptBatch, str], bool],
+    ) -> Turns[Written]:
         """Commit the whole batch, in several transactions if need be, and return the counts of added rows.
 
         Args:
@@ -57,32 +64,34 @@ class Delivery:
             losses: counted in the same transaction.
             careful: some of it may have been committed by a process that died.
             meanwhile: called while the server works.
+            postpone: takes a record that exceeds the time limits twice, and why, for later; False: it cannot.
 
         Raises:
             DatabaseUnavailable: the link was abandoned.
             SpaceRemoved: the space is gone.
         """
-        total = Written()
-        pending = [Part.whole(encoded)]
-        while pending:
-            part = pending.pop()
+        total, pause = Written(), FIRST_PAUSE
+        pending, slow = [Part.whole(encoded)], list[Part]()  # slow: of one record; all others come first
+        while pending or slow:
+            again = not pending
+            if again:
+                yield drawn(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+            part = slow.pop(0) if again else pending.pop()
             if self._fits is not None and len(part) > self._fits:
                 pending += reversed(part.split(self._fits, self._numbers.next()))
                 continue
-            try:
-                written = yield from self._deliver(part, losses, careful, meanwhile)
-            except Overdue as exc:
-                earlier = yield from self._before(part)
-                if earlier is None:
-                    self._shrink(part, exc)
+            written = yield from self._in_time(part, losses, careful, meanwhile)
+            if isinstance(written, Exception):
+                if len(part) > 1:
+                    self._shrink(part, written)
                     pending.append(part)
                     continue
-                written = earlier
-            except psycopg.Error as exc:
-                if not is_too_long(exc):
-                    raise
-                self._shrink(part, exc)
-                pending.append(part)
+                self._link.note(written)
+                self._link.retries += 1
+                # Nothing of it was committed, so that another number does no harm: the batch's may be a part's by now.
+                if not (again and postpone(part.extracted(self._numbers.next()), described(written))):
+                    slow.append(part)
                 continue
             if written.taken:
                 self._numbers.restart()
@@ -98,9 +107,21 @@ class Delivery:
                 yield 0.0
         return total
 
+    def _in_time(
+        self, part: Part, losses: Losses, careful: bool, meanwhile: Callable[[], None]
+    ) -> Turns[Written | psycopg.Error | Overdue]:
+        """Commit a part; return the error if it took too long, and nothing of it was committed."""
+        try:
+            return (yield from self._deliver(part, losses, careful, meanwhile))
+        except Overdue as exc:
+            return (yield from self._before(part)) or exc
+        except psycopg.Error as exc:
+            if not is_too_long(exc):
+                raise
+            return exc
+
     def _deliver(self, part: Part, losses: Losses, careful: bool, meanwhile: Callable[[], None]) -> Turns[Written]:
         now = datetime.now(UTC)
-        splits = len(part) > 1
         if not careful:
             try:
                 written = self._directly(part, losses, now, meanwhile)
@@ -110,7 +131,7 @@ class Delivery:
                     yield from self._link.deliver(
                         part.number,
                         lambda raw: self._write(raw, part, losses, now, meanwhile),
-                        splits=splits,
+                        splits=True,
                     )
                 )
             except psycopg.Error as exc:
@@ -133,7 +154,7 @@ class Delivery:
                 self._rejects.keep(part.number, rejected, now)
             return written
 
-        written = yield from self._link.deliver(part.number, carefully, splits=splits)
+        written = yield from self._link.deliver(part.number, carefully, splits=True)
         return replace(written, rejected=rejected, conflicting=conflicting)
 
     def _directly(self, part: Part, losses: Losses, now: datetime, meanwhile: Callable[[], None]) -> Written | None:

@@ -63,6 +63,17 @@ class KeptBatch:
         """Rows of feedback."""
         return len(self.feedback_ids)
 
+    @property
+    def name(self) -> UUID:
+        """Id of its first trajectory, or of the one that its first feedback is on."""
+        ids = self.trajectory_ids if self.trajectory_count else self.feedback_ids
+        return UUID(bytes=ids[0].tobytes())
+
+    @property
+    def named(self) -> str:
+        """Its first record in words."""
+        return f"{'trajectory' if self.trajectory_count else 'feedback on'} {self.name}"
+
     def __len__(self) -> int:
         return self.trajectory_count + self.feedback_count
 
@@ -75,8 +86,8 @@ def files_in(folder: Path) -> list[Path]:
     return sorted(folder.glob(f"{PREFIX}*"))
 
 
-def save(folder: Path, batch: Batch) -> None:
-    """Write a batch to a file of ``folder``, atomically.
+def save(folder: Path, batch: Batch) -> Path:
+    """Write a batch to a file of ``folder``, atomically, and return its path.
 
     Raises:
         OSError: it cannot be written.
@@ -95,7 +106,9 @@ def save(folder: Path, batch: Batch) -> None:
     body = b"".join([struct.pack("<I", len(text)), text, *parts, *(array.tobytes() for _, array in arrays)])
     temporary = folder / f".{batch.batch}"
     temporary.write_bytes(HEAD.pack(len(body), crc32c(body)) + body)
-    os.replace(temporary, folder / f"{PREFIX}{batch.batch:020d}")
+    path = folder / f"{PREFIX}{batch.batch:020d}"
+    os.replace(temporary, path)
+    return path
 
 
 def load(path: Path) -> KeptBatch | None:

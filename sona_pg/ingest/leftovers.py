@@ -12,7 +12,8 @@ from pathlib import Path
 
 from sona_pg.ingest import candidate_log, guessed_clock, kept_batches
 from sona_pg.ingest.candidate_rows import Extra
-from sona_pg.ingest.kept_batches import Batch
+from sona_pg.ingest.kept_batches import Batch, KeptBatch
+from sona_pg.ingest.postponed import Postponed
 from sona_pg.ingest.spool_folder import SET_ASIDE, Folder
 from sona_pg.recorder import HotPath
 
@@ -68,12 +69,14 @@ class Leftovers:
 
     def __init__(self, roots: Sequence[Path], hot: HotPath, space_id: int) -> None:
         """Search below ``roots``, which need not exist, for records like those of ``hot``."""
+        self.postponed = Postponed(roots, hot)
         self._roots = roots
         self._hot = hot
         self._space_id = space_id
         self._found: list[Folder] = []
         self._fresh = False  # whether the current folder's first batch is still to be read
         self._file: Path | None = None  # of the encoded batch that was taken last
+        self._stays = False  # whether that file's record was postponed
         self._candidates: Path | None = None  # of the candidates that were returned last
         self._looked_at = -LOOK_EVERY
         self._unreadable: set[Path] = set()
@@ -83,9 +86,11 @@ class Leftovers:
 
     def look(self, own: Path | None = None) -> None:
         """Look for folders whose process has ended, except ``own``, unless that was done a moment ago."""
-        if self._found or time.monotonic() - self._looked_at < LOOK_EVERY:
+        now = time.monotonic()
+        if self._found or (now - self._looked_at < LOOK_EVERY and not self.postponed.is_due(now)):
             return
-        self._looked_at = time.monotonic()
+        self._looked_at = now
+        self.postponed.forget_gone()
         for root in self._roots:
             with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
                 for path in sorted(root.iterdir()):
@@ -137,12 +142,25 @@ class Leftovers:
         folder = self._found[0]
         return self._take_kept(folder) or self._take_records(folder, batch)
 
+    def postpone(self, record: KeptBatch, why: str, *, alone: bool) -> bool:
+        """Leave a record of the batch taken last, its only one if ``alone``, for later; return False if that fails."""
+        if not alone or self._file is None:
+            return self.postponed.keep(record, why, own=False)
+        self.postponed.put_off_again(self._file)
+        self._file = None
+        self._stays = True
+        return True
+
     def committed(self) -> None:
-        """Forget the records taken last."""
+        """Forget the records taken last, unless they were postponed."""
+        stays, self._stays = self._stays, False
+        if stays:
+            return
         file, self._file = self._file, None
         if file is None:
             self._found[0].advance()
             return
+        self.postponed.stored(file)
         try:
             file.unlink(missing_ok=True)
         except OSError as exc:  # it is read again later, and recognised as committed
@@ -163,6 +181,8 @@ class Leftovers:
 
     def _take_kept(self, folder: Folder) -> tuple[Batch, bool] | None:
         for path in kept_batches.files_in(folder.path):
+            if self.postponed.holds_back(path):
+                continue
             batch = kept_batches.load(path)
             if batch is not None:
                 self._file = path

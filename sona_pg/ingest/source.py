@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from sona_pg.ingest.candidate_rows import Extra
-from sona_pg.ingest.kept_batches import Batch
+from sona_pg.ingest.kept_batches import Batch, KeptBatch
 from sona_pg.ingest.leftovers import Leftovers
 from sona_pg.recorder import HotPath, SpoolFile
 
@@ -53,6 +53,9 @@ class Source(Protocol):
 
     def committed(self, batch: Batch) -> None:
         """Forget a batch, the oldest one taken."""
+
+    def postpone(self, batch: Batch, record: KeptBatch, why: str) -> bool:
+        """Write a record of the oldest batch taken to a file, for later; return False if that cannot be done."""
 
     def keep(self, extras: Sequence[Extra]) -> None:
         """Store candidates as durably as records, before they are queued. Raise StorageError if that fails."""
@@ -109,6 +112,11 @@ class RingSource:
             self.left.committed()
         else:
             self.done += len(batch)
+
+    def postpone(self, batch: Batch, record: KeptBatch, why: str) -> bool:
+        if self.is_of_others(batch):
+            return self.left.postpone(record, why, alone=len(batch) == 1)
+        return self.left.postponed.keep(record, why, own=True)
 
     def is_of_others(self, batch: Batch) -> bool:
         """Return whether the batch is from leftovers, which still have it."""

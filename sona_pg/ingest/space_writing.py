@@ -94,7 +94,7 @@ class Service:
 
     def has_chores(self, now: float) -> bool:
         """Whether leftovers and memory are due for a check."""
-        return now >= self._look_at
+        return now >= self._look_at or self._parts.source.left.postponed.is_due(now)
 
     @property
     def urgent(self) -> bool:
@@ -206,7 +206,7 @@ class Service:
             self._say_dropped(losses.dropped)
         # Feedback with sequences given by the caller may arrive twice: it is checked even without a replay.
         written = yield from parts.delivery.deliver(
-            batch, losses, careful=parts.source.may_repeat, meanwhile=self._take_ahead
+            batch, losses, careful=parts.source.may_repeat, meanwhile=self._take_ahead, postpone=self._postpone
         )
         if written.conflicting:
             self._say_conflicting(written.conflicting)
@@ -227,6 +227,16 @@ class Service:
             self.writing = None
             self._settle()
 
+    def _postpone(self, record: KeptBatch, why: str) -> bool:
+        """Leave a record of the batch that is written for later; return False if that cannot be done."""
+        parts, taken = self._parts, self.writing
+        if taken is None or not parts.source.postpone(taken.batch, record, why):
+            return False
+        if self._config.durability == "sync":
+            with parts.progress.changed:
+                parts.progress.postponed[record.name.bytes] = why
+        return True
+
     def _settle(self) -> None:
         progress = self._parts.progress
         with progress.changed:
@@ -244,7 +254,7 @@ class Service:
         """Take the oldest records, leftovers first, after storing the candidates that leftovers name."""
         left = self._parts.source.left
         try:
-            if time.monotonic() >= self._look_at:
+            if self.has_chores(time.monotonic()):
                 self._look()
             while (rows := left.candidates()) is not None:
                 yield from self._parts.extras.replay(rows)

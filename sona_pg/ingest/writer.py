@@ -117,16 +117,22 @@ class Writer:
             DatabaseUnavailable: it took longer than ``timeout`` seconds; nothing is lost.
             SpaceRemoved: the space is gone.
         """
-        if not self._wait_for(self._source.recorded, self._extras.put, timeout, backlog=backlog):
+        if not self._wait_for(self._source.recorded, self._extras.put, timeout, backlog=backlog, postponed=True):
             raise DatabaseUnavailable(
                 f"flush: {self.waiting} records are not committed after {timeout} s "
-                f"({self._link.last_error or 'still writing'}); they wait and are tried again"
+                f"({self._why_waiting}); they wait and are tried again"
             )
 
     @property
     def waiting(self) -> int:
         """Records accepted and not committed yet."""
-        return self._source.recorded - self._progress.done
+        return self._source.recorded - self._progress.done + self._source.left.postponed.waiting
+
+    @property
+    def _why_waiting(self) -> str:
+        postponed = self._source.left.postponed.waiting
+        told = f"{postponed} of them took too long alone" if postponed else "still writing"
+        return self._link.last_error or told
 
     @property
     def candidates_settled(self) -> bool:
@@ -223,14 +229,15 @@ class Writer:
         if left or extras or backlog:
             raise DatabaseUnavailable(
                 f"{left} records and {len(extras)} lists of candidates could not be written within {timeout} s "
-                f"({self._link.last_error}): {fate}"
+                f"({self._why_waiting}): {fate}"
             )
 
     def _keep_what_is_left(self, extras: Sequence[Extra]) -> str:
         """Write the records in memory to files; return the sentence that says where they are. The service has ended."""
         where = f"they are in {self._root}, and the next process that opens this space on this machine writes them"
         source, service = self._source, self._service
-        if not isinstance(source, RingSource) or not (self.waiting or extras):
+        unwritten = self.waiting - source.left.postponed.waiting  # the postponed ones are in files
+        if not isinstance(source, RingSource) or not (unwritten or extras):
             return where
         taken = [found.batch for found in (service.writing, service.taken_ahead) if found is not None]
         try:
@@ -248,7 +255,9 @@ class Writer:
         """Have the space served now; the hot path calls it when half of its buffer is full."""
         self._services.ask(self._service)
 
-    def _wait_for(self, records: int, extras: int, timeout: float | None, *, backlog: bool = False) -> bool:
+    def _wait_for(
+        self, records: int, extras: int, timeout: float | None, *, backlog: bool = False, postponed: bool = False
+    ) -> bool:
         if os.getpid() != self._pid:
             raise DatabaseUnavailable("the engine was opened before this process was forked: open one here")
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -258,7 +267,13 @@ class Writer:
                 raise self._gone(progress.removed)
             progress.waiters += 1
             try:
-                while progress.done < records or self._extras.done < extras or (backlog and self._source.left):
+                left_over = self._source.left
+                while (
+                    progress.done < records
+                    or self._extras.done < extras
+                    or (backlog and left_over)
+                    or (postponed and left_over.postponed.waiting)
+                ):
                     if progress.removed:
                         raise self._gone(progress.removed)
                     if progress.ended or not self._services.is_alive:
@@ -288,6 +303,13 @@ class Writer:
                 "the record waits and is tried again, whether it arrives is not known now"
             )
         progress = self._progress
+        if progress.postponed:
+            with progress.changed:
+                reason = progress.postponed.pop(trajectory_id, None)
+            if reason is not None:
+                raise DatabaseUnavailable(
+                    f"not committed: the record took too long ({reason}); it waits in {self._root} and is tried again"
+                )
         if progress.refused:
             with progress.changed:
                 reason = progress.refused.pop(trajectory_id, None)
