@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import date
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 import numpy as np
@@ -18,23 +18,19 @@ from sona_pg.domain.label_quality import LabelsInPeriod
 from sona_pg.domain.leaderboard import Leaderboard
 from sona_pg.domain.level_change import RouteChange
 from sona_pg.domain.overview_figures import (
-    AnswerThen,
     CandidateMatches,
     LastDreams,
     LearnedFact,
-    NearPattern,
     PatternMap,
     PlacedGraph,
     QualityCurve,
     QualitySpan,
-    Scored,
     ToldFact,
     VersionCurve,
     WantedFacts,
 )
 from sona_pg.domain.pattern import LearnedPattern
 from sona_pg.domain.period_figures import PeriodFigures, SpaceEvent
-from sona_pg.domain.rated_before import RatedBefore
 from sona_pg.domain.route_choice import BestRoutes
 from sona_pg.domain.stored_trajectory import StoredTrajectory
 from sona_pg.domain.strayed_feedback import StrayedFeedback
@@ -42,14 +38,13 @@ from sona_pg.domain.topic import TopicNames
 from sona_pg.domain.topic_period import TopicsInPeriod
 from sona_pg.domain.undo_plan import UndoPlan
 from sona_pg.engine import hidden_changes, level_changes, quality_curves
-from sona_pg.engine.candidate_history import CandidateHistory
 from sona_pg.engine.coarse_topics import LinkedPatterns, Topics
 from sona_pg.engine.compared_spaces import ComparedSpaces, compared_spaces
-from sona_pg.engine.contenders import contenders, rated_before
 from sona_pg.engine.found_requests import found_candidates, found_requests, rated_bad
 from sona_pg.engine.kept_route_changes import KeptRouteChanges
 from sona_pg.engine.leaderboards import Wanted, leaderboard
 from sona_pg.engine.level_changes import ExplainedChange, ToldChange, ToldRouteChange
+from sona_pg.engine.old_answers import OldAnswers, old_answers
 from sona_pg.engine.past_versions import PastVersions
 from sona_pg.engine.pattern_maps import PLACED, Drawn, map_of
 from sona_pg.engine.period_overview import (
@@ -67,7 +62,6 @@ from sona_pg.engine.undo_plans import undo_plan
 from sona_pg.learning.patterns.plane import Plane
 from sona_pg.serving.arguments import as_direction, require_count, require_version
 from sona_pg.serving.graph_places import placed_graph
-from sona_pg.serving.past_answers import PastVersion, near_patterns, turned
 from sona_pg.store.topic_cost_rows import TopicCosts
 
 COSTS_OF = 200  # routes whose mean costs are known here
@@ -76,16 +70,6 @@ NODES = 150  # of the memory graph
 SAID_WITHIN = 5.0  # seconds to wait for the writer
 ANY = Wanted()
 ALL_FACTS = WantedFacts()
-
-
-class OldAnswers(NamedTuple):
-    """What is answered to a query now, and what versions have answered."""
-
-    now: AnswerThen  # with recent evidence
-    then: Sequence[AnswerThen]  # in the order of the versions that were asked for
-    texts: Mapping[str, str]  # of the candidates among them, where they are stored
-    not_offered: Sequence[str]  # routes that are no longer offered: versions have chosen them, nobody does now
-    first: RatedBefore | None  # whether the first answer would be rated right now; None: nothing has measured that
 
 
 class Overview:
@@ -291,31 +275,10 @@ class Overview:
         """
         session = self._session()
         vector, most = as_direction(x, self._engine.dim), require_count(k)
-        contended = contenders(session, vector)
-        among = contended.among
-        history = CandidateHistory.read(session, among.ids)
-        names = self._topic_names(session)
-        gone = self.not_offered()
-        told = self._routes_now(session, gone)  # first: what is being found is awaited, and all this is asked again
-        then = []
-        for version in versions:
-            past = self._past.of(session, require_version(version))
-            answer = past.answer(vector, history.when_made(version, among), most)
-            ranking, near = _dated(answer.ranking, history), _named(answer.patterns, names)
-            then.append(replace(answer, ranking=ranking, patterns=near))
-        serving = session.serving
-        known = PastVersion.of(serving.version, serving.state, serving.patterns, self._engine.dim, session.config)
-        live = known.answer(vector, among, most)
-        near = near_patterns(list(serving.find_patterns(vector, 3)), told.best, told.since)
-        found = _named(near, names)
-        routes = [one for one in live.routes if one.id not in gone]
-        moved = turned(session.held.instant.micro, vector)
-        now = _dated(contended.ranked[:most], history)
-        shown = {one.id for ranking in (now, *(answer.ranking for answer in then)) for one in ranking}
-        answer = AnswerThen(serving.version, now, routes, found, moved)
+        told = self._routes_now(session, self.not_offered())  # what is being found is awaited, and all asked again
+        then = (self._past.of(session, require_version(version)) for version in versions)
         self._engine.flush(SAID_WITHIN)  # what was said or taken back a moment ago counts
-        rated = rated_before(session, vector, contended.ranking)
-        return OldAnswers(answer, then, self._texts(sorted(shown)), sorted(gone), rated)
+        return old_answers(session, vector, most, then, told, self._topic_names(session), self._texts)
 
     def facts_near(self, x: ArrayLike, k: int = 40) -> list[LearnedFact]:
         """Return the judged ones among the ``k`` trajectories nearest to ``x``, with the version that learned each."""
@@ -386,15 +349,6 @@ class Overview:
         best = session.pages.overview.best_routes_of(session.space, worse, since)
         found = self._routes = RoutesNow(version, gone, now, since, best, worse)
         return found
-
-
-def _dated(ranking: Sequence[Scored], history: CandidateHistory) -> list[Scored]:
-    """Return a ranking with the version that each candidate was there from."""
-    return [replace(one, added=history.added(one.id)) for one in ranking]
-
-
-def _named(patterns: Sequence[NearPattern], names: TopicNames) -> list[NearPattern]:
-    return [replace(one, name=names.of(one.id)) for one in patterns]
 
 
 def _centroids(patterns: Sequence[LearnedPattern], dim: int) -> np.ndarray[Any, np.dtype[np.float32]]:
