@@ -24,7 +24,7 @@ def notes(session: Session, days: float, until: date | None, told: frozenset[str
     if first > earliest:  # else all time, which has nothing around it
         start = min(start, first - timedelta(days=LOOKED_AT))
     end = min(last + timedelta(days=LOOKED_AT), datetime.now(UTC).date())
-    sums = session.database.overview.sums(session.space, start, end, ROUTES).sums
+    sums = session.pages.overview.sums(session.space, start, end, ROUTES).sums
     if not any(one.rated for one in sums if first <= one.day <= last):
         return []
     of_all = [one for one in sums if one.route is None]
@@ -46,6 +46,6 @@ def _hidden(session: Session, sums: Sequence[DaySums], first: date, last: date) 
     rated = sorted((one for one in by_route if one.stretch), key=lambda one: (-one.stretch, one.route or ""))
     whole = Series.of(None, (one for one in looked_at if one.route is None), max(first, since), last)
     shown = [whole, *rated[:NAMED]]
-    excesses = session.database.overview.excesses([one.days for one in shown])
+    excesses = session.pages.overview.excesses([one.days for one in shown])
     falls = [one.smallest_fall(excess, len(rated)) for one, excess in zip(shown, excesses, strict=True)]
     return hidden_sentence(shown, falls)

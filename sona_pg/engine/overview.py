@@ -206,7 +206,8 @@ class Overview:
 
     def _texts(self, ids: Sequence[str]) -> dict[str, str]:
         """Return the texts of candidates, of those whose content has one."""
-        known = ((one.id, one.content.get("text")) for one in self._engine.contents(ids))
+        session = self._session()
+        known = ((one.id, one.content.get("text")) for one in session.pages.contents.read(session.space, ids))
         return {id_: text for id_, text in known if isinstance(text, str) and text.strip()}
 
     def labels(self, days: float = 30.0, until: date | None = None) -> LabelsInPeriod:
@@ -283,7 +284,8 @@ class Overview:
     def facts_near(self, x: ArrayLike, k: int = 40) -> list[LearnedFact]:
         """Return the judged ones among the ``k`` trajectories nearest to ``x``, with the version that learned each."""
         session = self._session()
-        found = self._engine.search(x, k)
+        vector, most = as_direction(x, self._engine.dim), require_count(k)
+        found = session.pages.search(session.space, vector, most)
         learned = session.pages.overview.learned_by(session.space, [one.id for one in found])
         judged = [(one, learned[one.id]) for one in found if one.quality is not None and one.id in learned]
         return [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 
 import httpx
@@ -85,3 +86,28 @@ def test_a_page_that_gives_up_is_answered_when_it_asks_again(service: Service, m
     assert "goes on: ask again" in refused.json()["detail"]
     assert service.get("/v1/dashboard/routes?days=77").status_code == 200
     assert len(begun) == 1
+
+
+@pytest.fixture
+def nothing_left(service: Service) -> Iterator[None]:
+    """All connections of the application's calls are in use."""
+    pool = service.engine._session.database.engine.pool
+    with ExitStack() as held:
+        for _ in range(pool.size() + pool._max_overflow - pool.checkedout()):
+            held.callback(pool.connect().close)
+        yield
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/v1/dashboard/facts", {"vector": VECTOR}),
+        ("POST", "/v1/dashboard/answers", {"vector": VECTOR, "versions": [0]}),
+        ("GET", "/v1/dashboard/changes?days=30", None),
+    ],
+)
+def test_a_page_is_answered_while_calls_use_all_of_their_connections(
+    service: Service, nothing_left: None, method: str, path: str, body: Any
+) -> None:
+    answer = service.ask(method, path, json=body)
+    assert answer.status_code == 200, answer.text
