@@ -81,7 +81,26 @@ async function sent(url, options) {
   return answered(response);
 }
 
-export const get = (path, query, signal) => sent(address(path, query), { headers: headers(), signal });
+const ASKED = 20; // times at most, half a minute each where the server still looks
+const AGAIN = 1000; // milliseconds between two times
+
+// What takes the server longer than it lets anybody wait is asked for again: it goes on looking, and answers then.
+async function patiently(ask, signal) {
+  for (let times = 1; ; times++) {
+    try {
+      return await ask();
+    } catch (error) {
+      if (error.status !== 503 || times === ASKED || await unanswered()) throw error;
+    }
+    await new Promise((resolve) => setTimeout(resolve, AGAIN));
+    signal?.throwIfAborted();
+  }
+}
+
+export const get = (path, query, signal) => patiently(() => sent(address(path, query), { headers: headers(), signal }), signal);
+
+// What is read for a question that does not fit into an address.
+export const search = (path, body) => patiently(() => post(path, body));
 
 export const post = (path, body = {}, query) =>
   sent(address(path, query), {
@@ -91,7 +110,7 @@ export const post = (path, body = {}, query) =>
 // Why no question can be asked in words in this space; "" if it can.
 export async function wordless() {
   try {
-    await post("v1/dashboard/answers", { text: "Can this be asked?", k: 1 });
+    await search("v1/dashboard/answers", { text: "Can this be asked?", k: 1 });
     return "";
   } catch (error) {
     if (error.status !== 422 || !error.fields.includes("/text")) throw error;

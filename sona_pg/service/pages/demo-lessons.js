@@ -1,7 +1,7 @@
 // Lessons of the demo: sample questions to teach by, others held out to measure with, and the curve of that.
 // A space that is not the demo's own gets nothing of them unless its user confirms it.
 
-import { asset, chosenSpace, get, post } from "./api.js";
+import { asset, chosenSpace, get, post, search } from "./api.js";
 import { curve, QUALITY } from "./charts.js";
 import { asTable, h } from "./elements.js";
 import { count, fine, several, share } from "./format.js";
@@ -43,7 +43,7 @@ export function lessons() {
 
   async function knownAnswers() {
     const text = "hello, where is my order?";
-    const { now } = await post("v1/dashboard/answers", { text, k: 1 });
+    const { now } = await search("v1/dashboard/answers", { text, k: 1 });
     return now.ranking.length ? (await post("v1/rank", { text, k: 1000 })).ids : []; // which refuses to rank nothing
   }
 

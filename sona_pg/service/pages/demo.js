@@ -1,6 +1,6 @@
 // The chat demo: a question, the answer that the space ranks first, a thumb or the right answer, and the next answer.
 
-import { post, unlessAway, wordless } from "./api.js";
+import { post, search, unlessAway, wordless } from "./api.js";
 import { h, problem } from "./elements.js";
 import { share } from "./format.js";
 import { answerFinder } from "./answer-finder.js";
@@ -27,7 +27,7 @@ async function answerTo(text, isAsked) {
   const route = ranking.ids[0];
   const trajectory = recordedOnce({ text, ranking, route, context: [session, "chat"] });
   const [compared] = await Promise.all([
-    unlessAway(post("v1/dashboard/answers", { text, versions: [0], k: 5 })),
+    unlessAway(search("v1/dashboard/answers", { text, versions: [0], k: 5 })),
     isAsked && trajectory(), // needs no database: an answer that is recorded is shown
   ]);
   const first = compared?.now.ranking[0]?.id === route ? compared.first : null;

@@ -1,6 +1,6 @@
 // Time travel: how the answer to a query has changed from version to version, and which facts moved it.
 
-import { get, post, wordless } from "./api.js";
+import { get, search, wordless } from "./api.js";
 import { chart, frame } from "./charts.js";
 import { h, panel, problem, s, table } from "./elements.js";
 import { ago, count, offered, several, share, sinceWorse, told } from "./format.js";
@@ -149,7 +149,7 @@ export function travel() {
     const parts = [];
     for (let start = 0; start < versions.length; start += AT_ONCE) parts.push(versions.slice(start, start + AT_ONCE));
     const [facts, { routes: changes }, ...found] = await Promise.all([
-      post("v1/dashboard/facts", { text }), get("v1/dashboard/changes", { days: LATELY }), ...parts.map((part) => post("v1/dashboard/answers", { ...body, versions: part })),
+      search("v1/dashboard/facts", { text }), get("v1/dashboard/changes", { days: LATELY }), ...parts.map((part) => search("v1/dashboard/answers", { ...body, versions: part })),
     ]);
     const then = found.flatMap((part) => part.then);
     const { now, not_offered: gone } = found[0];

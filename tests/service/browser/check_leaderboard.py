@@ -98,3 +98,21 @@ def test_the_words_of_an_unsure_order_and_of_scant_evidence(watched: Watched, si
     )
     assert "worth 12 ratings," in str(told("budgets", "reason", scant | {"size": 12.4}))
     assert [told("topic-periods", "points", value) for value in (0.01, -0.1)] == ["+1 point", "−10 points"]
+
+
+def test_what_takes_the_server_long_is_asked_for_again(watched: Watched, site: Site) -> None:
+    page, left = watched.page, [2]
+
+    def found_later(route: Route) -> None:
+        if not left[0]:
+            route.fallback()
+            return
+        left[0] -= 1
+        route.fulfill(status=503, content_type="application/problem+json", json={"detail": "this goes on: ask again"})
+
+    page.route("**/v1/dashboard/routes*", found_later)
+    page.goto(f"{site.url}/?space=articles#routes")
+    page.wait_for_selector("caption:has-text('50 of 60')")
+    assert left == [0]
+    assert page.locator("text=ask again").count() == 0
+    watched.wrong[:] = [told for told in watched.wrong if "503 (" not in told]
