@@ -278,3 +278,4 @@ class LearnedFact:
     version: int | None  # of the cycle that read it first; None: unlearned
     feedback_version: int | None  # of the cycle that read its latest feedback
     decided_by: int | None = None  # version whose router chose its route; None: no router did
+    sources: Sequence[str] = ()  # whose word about it stands

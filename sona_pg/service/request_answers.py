@@ -143,6 +143,7 @@ class LearnedFactRow(BaseModel):
     version: int | None = None  # null: unlearned
     feedback_version: int | None = None
     decided_by: int | None = None  # version whose router chose the route, prices and budget weighed; null: none did
+    sources: list[str] = []  # whose word about it stands
 
 
 class LearnedFactsAnswer(BaseModel):

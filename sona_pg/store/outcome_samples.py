@@ -59,7 +59,13 @@ SELECT wanted.id,
         JOIN sona.batches b ON b.space_id = %(space)s AND b.batch = f.batch
         JOIN sona.cycles c ON c.space_id = %(space)s AND c.cycle_id = b.cycle_id
         WHERE f.space_id = %(space)s AND f.trajectory_id = wanted.id),
-       CASE WHEN t.propensity IS NOT NULL THEN t.policy_version END
+       CASE WHEN t.propensity IS NOT NULL THEN t.policy_version END,
+       ARRAY(SELECT last.source FROM (
+           SELECT DISTINCT ON (f.source) f.source, f.quality, f.correction FROM sona.feedback f
+           WHERE f.space_id = %(space)s AND f.trajectory_id = wanted.id
+           ORDER BY f.source, f.recorded_at DESC, f.sequence DESC
+       ) last
+       WHERE last.quality IS NOT NULL OR last.correction IS NOT NULL ORDER BY last.source)
 FROM unnest(%(ids)s::uuid[]) AS wanted (id)
 JOIN LATERAL (
     SELECT t.batch, t.propensity, t.policy_version FROM sona.trajectories t
@@ -76,12 +82,13 @@ class TimeSpan(NamedTuple):
 
 
 class FoundFact(NamedTuple):
-    """Which versions have learned a trajectory and its feedback, and which one chose its route."""
+    """Which versions have learned a trajectory and its feedback, which one chose its route, and whose word stands."""
 
     correction: str | None
     version: int | None
     feedback_version: int | None
     decided_by: int | None
+    sources: Sequence[str]
 
 
 def read_bounds(connection: Connection, space_id: int, since: datetime) -> TimeSpan | None:

@@ -294,6 +294,8 @@ def test_facts_near_a_query_name_the_version_that_learned_them(service, learned)
     facts = asked(service, learned, "facts", {"text": "aab", "k": 3})["facts"]
     corrected = next(fact for fact in facts if fact["trajectory"] == learned["trajectory"])
     assert (corrected["correction"], corrected["version"], corrected["quality"]) == (learned["corrected"], 2, 0)
+    assert corrected["sources"] == ["http"]
+    assert {tuple(fact["sources"]) for fact in facts if fact["trajectory"] != learned["trajectory"]} <= {()}
     assert corrected["similarity"] == max(fact["similarity"] for fact in facts)
     assert {fact["version"] for fact in facts if fact["trajectory"] != learned["trajectory"]} <= {1}
 

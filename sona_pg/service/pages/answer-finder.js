@@ -43,7 +43,7 @@ export function answerFinder(mayChange, answers = ANSWERS) {
   async function find(text) {
     try {
       const { candidates, all } = await get("v1/dashboard/candidates", { find: text });
-      const told = !all ? `No answer of this space has “${text}” in its id or text.`
+      const told = !all ? `No stored answer of this space has “${text}” in its id or text. A model is none: the program that offers it to the router leaves it out.`
         : all > candidates.length ? `${count(candidates.length)} of ${several(all, "answer")} with “${text}”: type more of it.` : `${several(all, "answer")} with “${text}”.`;
       place.replaceChildren(h("p", { class: "note" }, told), h("ul", { class: "flow" }, candidates.map(line)));
     } catch (error) {

@@ -21,7 +21,7 @@ function withoutPleased({ always_good: users, without_always_good: without }) {
   if (!without) return null;
   const who = inWords(users.map((one) => one.label));
   const rest = without.quality === null ? "Nobody else rated." : `Without them ${fine(without.quality)} of ${several(without.rated, "rating")}.`;
-  return `▲ ${who} rated everything good (${several(without.theirs, "rating")}). ${rest}`;
+  return `Beware: ${who} rated everything good (${several(without.theirs, "rating")}). ${rest}`;
 }
 
 function pleased(found) {

@@ -39,9 +39,11 @@ export const withoutFigures = ({ left_out: requests }) => requests > 0 && h("p",
 const day = datesOf({ dateStyle: "medium", timeZone: "UTC" });
 const nameOf = (route) => offered(route.route, route.is_offered ? [] : [route.route]);
 const changeOf = ({ changed }) => changed && `${changed.is_worse ? "▼ worse" : "▲ better"} since ${day.format(new Date(changed.changed_on))}: ${share(changed.quality)} of ${several(changed.rated, "rating")} since`;
+const MATTERS = 0.02; // of a mean
+
 // Some users rate everything good; where they rated much of a route, its mean says little.
-const othersOf = ({ always_good: theirs, others_quality: quality, judged }) => (theirs ? `${quality === null ? "No rating" : `${share(quality)} of ${several(judged - theirs, "rating")}`} without users who rated everything good` : null);
-const pleased = ({ always_good: users, routes }) => users.length > 0 && routes.some((route) => route.always_good) && h("p", {}, `▲ ${inWords(users)} rated everything good in this period, as chance hardly has it by what others said. Below each route that they rated stands its mean without them; “on like questions” counts them. The Overview names them with their ratings.`);
+const othersOf = ({ always_good: theirs, others_quality: quality, quality: mean, judged }) => (theirs && (quality === null || Math.abs(mean - quality) >= MATTERS) ? `${quality === null ? "No rating" : `${share(quality)} of ${several(judged - theirs, "rating")}`} without users who rated everything good` : null);
+const pleased = ({ always_good: users, routes }) => users.length > 0 && routes.some((route) => route.always_good) && h("p", {}, `Beware: ${inWords(users)} rated everything good in this period, as chance hardly has it by what others said. Below each route whose mean they move by 2 points or more stands its mean without them; “on like questions” counts them. The Overview names them with their ratings.`);
 // Of what no other answer was said to be right for: how bad it is at least orders, and few ratings come after many.
 const ownRatings = ({ judged, corrected }) => judged - corrected;
 const badItself = {

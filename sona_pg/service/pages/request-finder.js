@@ -12,6 +12,15 @@ const details = (one, isUndone) => [
   one.latency === null ? "" : duration(one.latency), one.cost === null ? "" : cost(one.cost), one.context.join(", "),
 ].filter(Boolean).join(" · ");
 
+// Time travel with a question.
+function versionsOf(question) {
+  const url = new URL(location.href);
+  url.searchParams.delete("find");
+  url.searchParams.set("question", question);
+  url.hash = "travel";
+  return url.href;
+}
+
 export function requestLine(one, caller) {
   const facts = h("span", { class: "quiet" });
   const draw = (isUndone) => facts.replaceChildren(`${at(madeAt(one.trajectory))} · ${details(one, isUndone)}`);
@@ -22,7 +31,8 @@ export function requestLine(one, caller) {
       facts,
       one.feedback.flatMap((fact) => [
         h("span", { class: "quiet" }, ` · ${fact.source}: ${[told(fact), gave(fact)].filter(Boolean).join(", ")}`), undoing(one.trajectory, fact, caller, () => draw(true)),
-      ])));
+      ]),
+      one.query && [" ", h("a", { href: versionsOf(one.query) }, "What each version answers to it")]));
 }
 
 let isNew = true; // the address has just been opened: later its request is shown where it stands

@@ -13,6 +13,7 @@ function topicLine(one) {
   const name = one.title ?? "without texts";
   if (one.size_then === null) return `“${name}” vanishes (${several(one.size_now, "request")}, quality ${shown(one.quality_now)})`;
   if (one.size_now === null) return `“${name}” comes back (${several(one.size_then, "request")}, quality ${shown(one.quality_then)})`;
+  if (one.size_then === one.size_now) return `“${name}”: quality ${shown(one.quality_then)}, now ${shown(one.quality_now)}`;
   return `“${name}” is known by ${several(one.size_then, "request")} instead of ${count(one.size_now)}: quality ${shown(one.quality_then)}, now ${shown(one.quality_now)}`;
 }
 

@@ -30,7 +30,9 @@ const WORSE = ["rejected", "rolled back"];
 function verdict(versions) {
   const worse = versions.filter((one) => WORSE.includes(one.judgement)).map((one) => one.version).toReversed();
   if (worse.length) return `${worse.length === 1 ? "Version" : "Versions"} ${listed(worse)} ${worse.length === 1 ? "was" : "were"} worse and ${worse.length === 1 ? "is" : "are"} not served any more.`;
-  return versions.some((one) => one.judgement !== null && one.judgement !== "open") ? "No version was worse; nothing to do." : "No version is judged yet; nothing to do.";
+  const unjudged = versions.filter((one) => one.judgement === null || one.judgement === "open").length;
+  if (unjudged === versions.length) return "No version is judged yet.";
+  return `No version that was judged was worse${unjudged ? `; ${count(unjudged)} of these ${count(versions.length)} are not judged` : ""}.`;
 }
 
 // When and how the live version came to be.

@@ -117,8 +117,9 @@ function factTable(facts, version) {
     { name: "Answered", kind: "words", of: (fact) => fact.route },
     { name: "Judged", kind: "nowrap", of: (fact) => told(fact) },
     { name: "Right answer", kind: "words", of: (fact) => fact.correction },
+    { name: "By", kind: "words", of: (fact) => fact.sources.join(", ") },
     { name: "Learned by version", kind: "number", of: (fact) => (learned(fact) < 0 ? "waits" : count(learned(fact))) },
-    { name: "When", kind: "nowrap", of: (fact) => h("a", { href: addressOf(fact.trajectory), "aria-label": `The request of ${ago(fact.started_at)}: ${fact.query ?? "without text"}` }, ago(fact.started_at)) },
+    { name: "Asked", kind: "nowrap", of: (fact) => h("a", { href: addressOf(fact.trajectory), "aria-label": `The request of ${ago(fact.started_at)}: ${fact.query ?? "without text"}` }, ago(fact.started_at)) },
   ];
   const here = facts.filter((fact) => learned(fact) === version);
   const others = facts.filter((fact) => learned(fact) !== version);
@@ -177,7 +178,8 @@ export function travel() {
     const instead = (version) => `Version ${count(version)}: “${firstOf(then[versions.indexOf(version)]) ?? "no answer"}” came first instead of “${before(version)}”.`;
     const chips = changed.length
       ? [h("p", { class: "chips" }, "◆ Another answer came first from version", changed.map((version) => h("button", { type: "button", onclick: () => go(version) }, count(version)))),
-        h("ul", { class: "note" }, changed.slice(-SHOWN).map((version) => h("li", {}, instead(version))))]
+        h("ul", { class: "note" }, changed.slice(-SHOWN).map((version) => h("li", {}, instead(version)))),
+        h("p", { class: "note" }, "What a version changed for the worse is undone under ", h("a", { href: "#fleet" }, "Fleet"), ": go back to the version before it.")]
       : [h("p", { class: "note" }, sameFirst(then, versions))];
     place.replaceChildren(panel("Places of the answers", graph, ...chips, slider), shown, taken,
       panel("What was really answered", ...givenBefore(near, listed.versions, changes)), panel("Feedback that moved it", moved));

@@ -189,14 +189,14 @@ def test_a_later_answer_is_said_to_be_later(watched: Watched, site: Site) -> Non
     page.wait_for_selector(".panel:has(h2:text-is('Version 0 answers')) .answer:text-is('We take cards.')")
 
 
-def test_fleet_says_what_a_rollback_did_and_that_nothing_is_to_do(watched: Watched, site: Site) -> None:
+def test_fleet_says_what_a_rollback_did_and_what_is_judged(watched: Watched, site: Site) -> None:
     page = watched.page
     site.post("/v1/spaces", {"name": "back", "dim": 256})
     for text in ("one", "two"):
         site.post("/v1/trajectories?space=back", {"text": text, "route": "small", "quality": 1})
         site.post("/v1/learn?space=back")
     page.goto(f"{site.url}/?space=back#fleet")
-    page.wait_for_selector("text=nothing to do.")
+    page.wait_for_selector("text=No version is judged yet.")
     assert page.locator("tr:has(th:text-is('1')):has-text('earlier')").count() == 1
     assert "is being judged" not in (page.locator("tr:has(th:text-is('1')):has-text('earlier')").text_content() or "")
     site.post("/v1/versions/rollback?space=back", {"version": 1})
