@@ -55,7 +55,9 @@ class KeptRouteChanges:
         known = self._kept.get(asked)
         if known is None or not known.stands(now):
             threads = session.runtime.finds
-            known = self._finds.find((asked, now.removed, now.day), lambda: self._find(session, asked), threads)
+            known = self._finds.find(
+                session.space.space_id, (asked, now.removed, now.day), lambda: self._find(session, asked), threads
+            )
         return [one for one in known.changes if until is None or one.changed_on <= until]
 
     def _find(self, session: Session, days: int) -> _Kept:

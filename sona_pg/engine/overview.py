@@ -339,7 +339,7 @@ class Overview:
         if known is None or known[:2] != (version, gone) or time.monotonic() - known.read_at > COSTS_FOR:
             changed = self._route_changes.within(session, level_changes.LATELY)
             work = partial(self._find_routes_now, session, version, gone, changed)
-            known = self._finds.find((version, gone), work, session.runtime.finds)
+            known = self._finds.find(session.space.space_id, (version, gone), work, session.runtime.finds)
         return known
 
     def _find_routes_now(

@@ -96,7 +96,8 @@ class ProcessRuntime:
         self.follower.stop(self.database.cut)
         self.learner.stop(self.database.cut)
         self.maintainer.stop()
-        self.finds.stop(self.pages.cut)
+        self.finds.stop(self.pages.cancel)
+        self.pages.cancel()
         try:
             self.writers.close()
         finally:

@@ -89,7 +89,7 @@ def create_app(
         spaces = HostedSpaces(opened, options, embedder)
         callers.ask(opened)
         proxy = ChatProxy(options)
-        pages = PageReads()
+        pages = PageReads(lambda: app.state.is_stopping)
         try:
             await spaces.open_default()
             app.state.service = ServiceState(opened, options, spaces, figures, callers, pages, proxy)

@@ -134,6 +134,11 @@ class Database(SpaceStore):
         """End every running call with ``DatabaseUnavailable``; with ``thread`` only the calls of that thread."""
         deadlines.cut(self.engine, thread)
 
+    def cancel(self) -> None:
+        """Have the servers cancel every running statement, reads of the standby included, and end the calls."""
+        for engine in self.reads.engines:
+            deadlines.cancel(engine)
+
     def close(self) -> None:
         """Close all connections."""
         self.reads.close()

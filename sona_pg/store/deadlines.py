@@ -21,6 +21,7 @@ from sqlalchemy import Connection, Engine
 from sona_pg.store.connect import driver_connection
 
 LOOK_EVERY = 0.25  # seconds: resolution of the deadlines
+CANCEL_WITHIN = 2.0  # seconds that a server may take to cancel statements
 LINGER = 5.0  # seconds without a call before the thread ends, so that not every call starts a thread
 
 
@@ -32,7 +33,9 @@ class Watched:
     link: socket.socket  # a duplicated descriptor: the connection's own number may be reused
     until: float  # monotonic seconds
     thread: int  # id of the waiting thread
+    raw: psycopg.Connection[Any]
     overdue: bool = False  # it was ended because it took longer
+    cancelled: bool = False  # the server was asked to end its statement
 
 
 @dataclass(eq=False, slots=True)
@@ -63,7 +66,7 @@ class Deadlines:
     def over_driver(self, raw: psycopg.Connection[Any], owner: object, seconds: float) -> Iterator[Watched]:
         """Do the same for a driver's connection that ``owner`` holds; the call can be ended by ``cut_call``."""
         link = socket.socket(fileno=os.dup(raw.fileno()))
-        watched = Watched(owner, link, time.monotonic() + seconds, threading.get_ident())
+        watched = Watched(owner, link, time.monotonic() + seconds, threading.get_ident(), raw)
         with self._lock:
             self._watched.add(watched)
             if seconds < math.inf:
@@ -99,6 +102,20 @@ class Deadlines:
             for watched in self._watched:
                 if watched.owner is engine and thread in (None, watched.thread):
                     _shut(watched)
+
+    def cancel(self, engine: Engine) -> None:
+        """Have the server cancel every statement on the connections of ``engine``, then abort the calls.
+
+        A server does not notice a closed socket until it has something to send: without this the statement runs on.
+        """
+        until = time.monotonic() + CANCEL_WITHIN
+        with self._lock:
+            running = [watched for watched in self._watched if watched.owner is engine and not watched.cancelled]
+        for watched in running:
+            watched.cancelled = True
+            with suppress(psycopg.Error):  # the server is away, or the connection has been closed
+                watched.raw.cancel_safe(timeout=max(0.1, until - time.monotonic()))
+        self.cut(engine)
 
     def cut_call(self, watched: Watched) -> None:
         """Abort one call, if it is still watched."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import NamedTuple, TypeVar
 from uuid import UUID
@@ -91,6 +91,11 @@ class ReadSide:
     def depart(self, server: OwnServer) -> None:
         """Send no more heartbeats for ``server``."""
         self._servers.pop(server, None)
+
+    @property
+    def engines(self) -> Sequence[Engine]:
+        """Primary and standby."""
+        return [self._primary] if self._standby is None else [self._primary, self._standby]
 
     @property
     def state(self) -> str | None:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import numpy as np
 import psycopg
@@ -170,7 +171,7 @@ def all_at_once(finds: SharedFinds[str], fails: bool, threads: FindThreads) -> t
 
     def ask(_: int) -> str:
         try:
-            return finds.find("key", work, threads)
+            return finds.find(1, "key", work, threads)
         except DatabaseUnavailable as exc:
             return str(exc)
 
@@ -184,12 +185,12 @@ def test_who_asks_while_it_is_found_waits_for_it_and_shares_its_error(
 ) -> None:
     finds: SharedFinds[str] = SharedFinds()
     assert all_at_once(finds, fails, threads) == ([told] * 4, 1)
-    assert finds.find("key", lambda: "again", threads) == "again"
+    assert finds.find(1, "key", lambda: "again", threads) == "again"
 
 
 def test_one_thing_does_not_wait_for_another(threads: FindThreads) -> None:
     finds: SharedFinds[str] = SharedFinds()
-    assert finds.find("one", lambda: finds.find("other", lambda: "both", threads), threads) == "both"
+    assert finds.find(1, "one", lambda: finds.find(2, "other", lambda: "both", threads), threads) == "both"
 
 
 def test_who_gives_up_waiting_finds_the_answer_when_asking_again(
@@ -205,10 +206,36 @@ def test_who_gives_up_waiting_finds_the_answer_when_asking_again(
 
     monkeypatch.setattr(shared_finds, "PATIENCE", 0.0)
     with pytest.raises(DatabaseUnavailable, match="goes on: ask again"):
-        finds.find("key", work, threads)
+        finds.find(1, "key", work, threads)
     with awaiting_finds():
         with pytest.raises(BeingFound) as raised:
-            finds.find("key", work, threads)
+            finds.find(1, "key", work, threads)
         goes_on.set()
         assert raised.value.future.result(60) == "found"
-        assert (finds.find("key", work, threads), begun) == ("found", [1])
+        assert (finds.find(1, "key", work, threads), begun) == ("found", [1])
+
+
+def test_one_space_occupies_one_thread_and_its_finds_come_in_turn(threads: FindThreads) -> None:
+    goes_on, order = threading.Event(), list[int]()
+    first = threads.start(1, lambda: goes_on.wait(60))
+    others = [threads.start(1, partial(order.append, place)) for place in range(3)]
+    assert threads.start(2, lambda: "of another").result(60) == "of another"
+    assert order == []
+    goes_on.set()
+    assert first.result(60)
+    assert [one.result(60) for one in others] == [None] * 3
+    assert order == [0, 1, 2]
+
+
+def test_who_waits_in_the_queue_when_the_threads_end_is_told_so() -> None:
+    threads, finds, ends = FindThreads(), SharedFinds[bool](), threading.Event()
+    running = threads.start(1, lambda: ends.wait(60))
+    with awaiting_finds():
+        with pytest.raises(BeingFound):
+            finds.find(1, "queued", lambda: True, threads)
+        threads.stop(ends.set)
+        with pytest.raises(DatabaseUnavailable, match="closed"):
+            finds.find(1, "queued", lambda: True, threads)
+    assert running.result() is True
+    with pytest.raises(DatabaseUnavailable, match="closed"):
+        finds.find(1, "late", lambda: True, threads)

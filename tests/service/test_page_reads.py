@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
@@ -111,3 +111,27 @@ def test_a_page_is_answered_while_calls_use_all_of_their_connections(
 ) -> None:
     answer = service.ask(method, path, json=body)
     assert answer.status_code == 200, answer.text
+
+
+def test_finds_of_one_space_leave_the_pages_of_others_alone(
+    service: Service, space: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large, other = space(), space()
+    ends, find = threading.Event(), OverviewStore.route_changes
+
+    def slowly(store: OverviewStore, of: Space, *asked: Any) -> Any:
+        if of.name == large:
+            assert ends.wait(60)
+        return find(store, of, *asked)
+
+    monkeypatch.setattr(OverviewStore, "route_changes", slowly)
+    periods = [f"/v1/dashboard/routes?days={days}&space={large}" for days in (30, 31, 32)]
+    with monkeypatch.context() as hurried:
+        hurried.setattr(page_reads, "PATIENCE", 0.0)
+        assert {service.get(one).status_code for one in periods} == {503}
+    try:
+        monkeypatch.setattr(page_reads, "PATIENCE", 10.0)
+        assert service.get(f"/v1/dashboard/routes?days=30&space={other}").status_code == 200
+    finally:
+        ends.set()
+    assert {service.get(one).status_code for one in periods} == {200}

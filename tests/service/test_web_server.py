@@ -7,17 +7,20 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 
 from sona_pg.engine.fleet_member import FleetMember
 from sona_pg.service import create_app
 from sona_pg.service.web_server import WebServer
+from sona_pg.store import level_change_rows
 from tests.service.conftest import OPTIONS
 
 
@@ -56,3 +59,32 @@ def test_answers_are_dated_by_the_databases_clock(
         monkeypatch.setattr(FleetMember, "now", (right - timedelta(days=2)).timestamp())  # this machine is ahead
         (date,) = httpx.get(address + path).headers.get_list("date")
         assert parsedate_to_datetime(date) == (right - timedelta(days=2)).replace(microsecond=0)
+
+
+def finding(url: str) -> int:
+    with psycopg.connect(url) as connection:
+        asked = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(%' AND state = 'active'"
+        return int(connection.execute(asked).fetchone()[0])  # type: ignore[index]
+
+
+def wait_until(url: str, runs: bool) -> None:
+    until = time.monotonic() + 10
+    while (finding(url) > 0) != runs:
+        assert time.monotonic() < until, f"{finding(url)} statements run"
+        time.sleep(0.05)
+
+
+def test_the_end_answers_readers_of_pages_and_leaves_no_statement_running(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(level_change_rows, "read_route_changes", lambda c, *_: c.exec_driver_sql("SELECT pg_sleep(90)"))
+    with ThreadPoolExecutor(3) as readers:
+        with served(database_url) as (server, address):
+            pages = [f"{address}/v1/dashboard/routes?days={days}" for days in (30, 40, 50)]
+            asked = [readers.submit(httpx.get, page, timeout=60) for page in pages]
+            wait_until(database_url, runs=True)
+            server.handle_exit(signal.SIGTERM, None)
+            answers = [one.result(60) for one in asked]
+        assert {one.status_code for one in answers} == {503}
+        assert {one.json()["detail"] for one in answers} == {"this service is ending: send the request again"}
+    wait_until(database_url, runs=False)
