@@ -7,10 +7,13 @@ import fcntl
 import os
 import shutil
 import stat
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from hashlib import blake2b
 from pathlib import Path
+from typing import BinaryIO
 
 WRITING = ".sona-pg-writing"  # ends the name of a file that is not whole yet
 
@@ -20,8 +23,8 @@ def whole_file(path: Path) -> Iterator[Path]:
     """Yield a path to write to; ``path`` has what was written once the block has ended without an error.
 
     A file is replaced in one step, that of a symbolic link where the link points to, and keeps its permissions; a new
-    one is readable for its owner alone, since it holds what people asked. A device or pipe, or a file that this process
-    has open (``/dev/stdout``), is never replaced: it gets the bytes at its end.
+    one is readable for its owner alone, since it holds what people asked. A device or pipe is never replaced, nor is a
+    file that a process has open: one of this process (``/dev/stdout``) gets the bytes where it writes next.
 
     Raises:
         OSError: ``path`` cannot be written, or another process is writing it.
@@ -30,7 +33,8 @@ def whole_file(path: Path) -> Iterator[Path]:
         known = path.stat()
     except FileNotFoundError:
         known = None
-    if known is None or (stat.S_ISREG(known.st_mode) and not _is_open_file(path)):
+    opened = _open_file(path)
+    if known is None or (stat.S_ISREG(known.st_mode) and opened is None):
         with _replacement(path.resolve(), 0o600 if known is None else stat.S_IMODE(known.st_mode)) as beside:
             yield beside
         return
@@ -39,23 +43,34 @@ def whole_file(path: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         kept = Path(folder, path.name)
         yield kept
-        with kept.open("rb") as source, path.open("ab") as target:
+        with kept.open("rb") as source, _continued(path, opened) as target:
             shutil.copyfileobj(source, target)
 
 
-def _is_open_file(path: Path) -> bool:
-    """Whether ``path`` names an open file of a process, as ``/dev/stdout`` and ``/dev/fd/3`` do."""
+def _open_file(path: Path) -> Path | None:
+    """Return the name in ``/proc`` of the open file that ``path`` is, as ``/dev/stdout`` and ``/dev/fd/3``, or None."""
     while path.is_symlink():
-        if path.parent.resolve().match("/proc/*/fd"):
-            return True
+        folder = path.parent.resolve()
+        if folder.match("/proc/*/fd"):
+            return folder / path.name
         path = path.parent / path.readlink()
-    return False
+    return None
+
+
+def _continued(path: Path, opened: Path | None) -> BinaryIO:
+    """Open what is never replaced; a file of this process through its descriptor, whose offset moves on."""
+    if opened is None or opened.parts[2] != str(os.getpid()):
+        return path.open("ab")
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:  # it was not closed when this process began
+            stream.flush()
+    return os.fdopen(os.dup(int(opened.name)), "wb")
 
 
 @contextmanager
 def _replacement(path: Path, mode: int) -> Iterator[Path]:
     """Yield a file beside ``path`` that takes its place; what a killed process left of one is overwritten."""
-    beside = path.with_name(path.name + WRITING)
+    beside = path.with_name(_shortened(path) + WRITING)
     held = _held(beside)
     try:
         try:
@@ -69,6 +84,19 @@ def _replacement(path: Path, mode: int) -> Iterator[Path]:
             raise
     finally:
         os.close(held)
+
+
+def _shortened(path: Path) -> str:
+    """Return the name of a file, as it is unless it leaves no room for ``WRITING``: then its start and its hash."""
+    name = os.fsencode(path.name)
+    try:
+        most = os.pathconf(path.parent, "PC_NAME_MAX") - len(WRITING)
+    except OSError:  # opening the file says what is wrong with the folder
+        return path.name
+    if len(name) <= most:
+        return path.name
+    digest = "~" + blake2b(name, digest_size=8).hexdigest()
+    return name[: most - len(digest)].decode(errors="ignore") + digest
 
 
 def _held(beside: Path) -> int:

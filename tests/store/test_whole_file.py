@@ -102,6 +102,32 @@ def test_a_file_that_standard_output_is_appended_to_keeps_what_it_has(tmp_path: 
     assert (tmp_path / "all").read_text() == "earlier\nnew more"
 
 
+@pytest.mark.parametrize("target", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "/dev/stderr"])
+def test_a_file_that_an_output_is_redirected_to_goes_on_behind_what_is_written(tmp_path: Path, target: str) -> None:
+    script = f"import test_whole_file as t; print('a'); t.put(t.Path('{target}'), 'b\\n' * 9); print('c')"
+    with (tmp_path / "all").open("wb") as output:
+        output.write(b"earlier\n")
+        output.flush()
+        for _ in range(2):
+            command = [sys.executable, "-c", script]
+            subprocess.run(command, stdout=output, stderr=output, check=True, cwd=Path(__file__).parent)
+    assert (tmp_path / "all").read_text() == "earlier\n" + 2 * ("a\n" + 9 * "b\n" + "c\n")
+
+
+@pytest.mark.parametrize("name", ["n" * 239, "n" * 240, "n" * 255, "é" * 127, "n" + "é" * 127])
+def test_every_name_that_a_file_can_have_can_be_written(tmp_path: Path, name: str) -> None:
+    for text in ("old", "new"):
+        put(tmp_path / name, text)
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [(name, "new")]
+
+
+def test_long_names_that_begin_alike_are_written_at_the_same_time(tmp_path: Path) -> None:
+    with whole_file(tmp_path / ("n" * 254 + "a")) as beside:
+        beside.write_text("a")
+        put(tmp_path / ("n" * 254 + "b"), "b")
+    assert {(file.name[-1], file.read_text()) for file in tmp_path.iterdir()} == {("a", "a"), ("b", "b")}
+
+
 def test_one_whom_another_process_overtakes_waits_for_a_file_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
