@@ -38,8 +38,9 @@ FROM (
 ) f
 ORDER BY CASE f.sort WHEN 'heavy' THEN f.downs ELSE f.rated END DESC, f.label
 """
-# A user's own ratings are of the source that rated most of their requests, or came with the request: an agent's
-# corrections are not theirs. Of tables alone: on Citus a function that reads the shards cannot run beside them.
+# A user's own ratings are feedback, of the source that rated most of their requests: an agent's corrections are not
+# theirs. Qualities that came with requests are theirs only where no feedback rated any: an application that checks its
+# own answers gives one to each. Of tables alone: on Citus a function that reads the shards cannot run beside them.
 OWN = """
 WITH newest AS MATERIALIZED (
     SELECT t.id, t.quality, t.context FROM sona.trajectories t
@@ -56,14 +57,17 @@ WITH newest AS MATERIALIZED (
         AND (f.quality IS NOT NULL OR f.correction IS NOT NULL OR f.paid IS NULL)
     ORDER BY f.trajectory_id, f.source, f.sequence DESC
 ), words AS (
-    SELECT a.label, s.source, s.quality::float8 AS quality FROM asked a JOIN said s ON s.trajectory_id = a.id
+    SELECT a.label, false AS came_along, s.source, s.quality::float8 AS quality
+    FROM asked a JOIN said s ON s.trajectory_id = a.id
     WHERE s.correction IS NULL AND s.quality IS NOT NULL
     UNION ALL
-    SELECT a.label, '', a.quality::float8 FROM asked a WHERE a.quality IS NOT NULL
+    SELECT a.label, true, '', a.quality::float8 FROM asked a WHERE a.quality IS NOT NULL
 ), sums AS (
-    SELECT w.label, w.source, count(*) AS rated, min(w.quality) AS worst FROM words w GROUP BY w.label, w.source
+    SELECT w.label, w.came_along, w.source, count(*) AS rated, min(w.quality) AS worst FROM words w
+    GROUP BY w.label, w.came_along, w.source
 )
-SELECT DISTINCT ON (s.label) s.label, s.rated, s.worst FROM sums s ORDER BY s.label, s.rated DESC, s.source
+SELECT DISTINCT ON (s.label) s.label, s.rated, s.worst FROM sums s
+ORDER BY s.label, s.came_along, s.rated DESC, s.source
 """
 
 

@@ -91,6 +91,21 @@ def test_a_correction_by_somebody_else_does_not_hide_a_user_who_rated_everything
     assert (told["without_always_good"] or {}).get("quality") == (0.5 if named else None)
 
 
+@pytest.mark.parametrize(("downs", "others", "named"), [(15, 7, []), (0, 7, ["user:marta"])])
+def test_an_applications_own_check_of_each_answer_is_no_rating_by_users_who_give_thumbs(
+    service, space, downs, others, named
+):
+    found, users = {"space": space()}, [("user:marta", 40, 1.0)] + [(f"user:{place}", 14, 1.0) for place in range(20)]
+    rows = pleased(*users)[80:]
+    ids = service.post("/v1/trajectories/batch", {"trajectories": rows}, params=found).json()["ids"]
+    said = [{"trajectory": id_, "quality": float(place >= downs)} for place, id_ in enumerate(ids[:20])]
+    said += [{"trajectory": ids[40 + 14 * user + n], "quality": 0.0} for user in range(20) for n in range(others)]
+    service.post("/v1/feedback/batch", {"feedback": said}, params=found)
+    service.post("/v1/learn", params=found)
+    told = service.get("/v1/dashboard/labels", params=found | {"days": 7}).json()
+    assert [one["label"] for one in told["always_good"]] == named
+
+
 def test_the_leaderboard_has_routes_without_users_who_rated_everything_good(service, one_sided):
     found = service.get("/v1/dashboard/routes", params=one_sided | {"days": 7}).json()
     assert found["always_good"] == ["user:hans", "user:greta"]
