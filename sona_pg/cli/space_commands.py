@@ -122,6 +122,8 @@ def space_budget(
 ) -> None:
     """Print the budget of a space and what all servers have spent of it; or set or remove it.
 
+    Another limit of a day keeps what was spent that day; any other change begins the count anew.
+
     Example: sona-pg space budget support
     """
     from sona_pg.engine.budget_calls import require_budget

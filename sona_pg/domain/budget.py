@@ -18,7 +18,7 @@ class Budget:
 
     amount: float  # in the unit of the callers' costs, such as dollars
     per: Per
-    set_at: datetime  # by the database's clock: spending counts from then on
+    set_at: datetime  # by the database's clock: spending counts from then on; another limit of a day keeps it
 
 
 class Spending(NamedTuple):
@@ -57,12 +57,14 @@ class BudgetStatus:
     amount: float
     per: Per
     set_at: datetime
-    requests: int  # since it was set, on all servers
+    requests: int  # since ``set_at``, on all servers
     spent: float
     spent_today: float  # since midnight, UTC
     requests_today: int
     pace: float | None  # spending over what the budget allows up to now; None before the first request
     cost_unit: str | None = None  # of all amounts: the space's setting ``costs.unit``
+    share_of_day: float | None = None  # that is over, UTC: what a budget of a day allows up to now
+    used_up_at: datetime | None = None  # at today's rate, if that is before midnight; None if it is used up already
 
     def as_dict(self) -> Mapping[str, Any]:
         """Return the fields by name."""

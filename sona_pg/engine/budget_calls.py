@@ -16,7 +16,8 @@ class BudgetCalls(EngineLifetime):
 
         It paces every ``route`` without a budget of its own, from now on here, and within a poll on other servers. It
         is stored: what was spent since it was set counts across restarts. Real costs count where ``end_trajectory``
-        tells them, else estimates. Where even the cheapest route costs more, the cheapest is chosen.
+        tells them, else estimates. Where even the cheapest route costs more, the cheapest is chosen. Another limit of a
+        day keeps what was spent that day; any other change, and removing it first, begins the count anew.
 
         Args:
             amount: more than 0, in the unit of ``costs``.

@@ -32,12 +32,14 @@ class BudgetAnswer(BaseModel):
     amount: float | None
     per: Literal["request", "day"] | None
     set_at: datetime | None
-    requests: int  # since it was set
+    requests: int  # since set_at, when counting began: another limit of a day keeps it
     spent: float
     requests_today: int
     spent_today: float
-    pace: float | None
+    pace: float | None  # spending over what it allows up to now
     cost_unit: str | None  # of all amounts
+    share_of_day: float | None  # that is over, UTC
+    used_up_at: datetime | None  # of a day, at today's rate; null if it lasts until midnight, or is used up
 
 
 @operations.add("GET", "/v1/budget", scope="read", answer=BudgetAnswer, waits=True)
@@ -50,6 +52,7 @@ async def budget(call: Call[Any]) -> Any:
 async def set_budget(call: Call[BudgetBody]) -> Any:
     """Set the budget of the space for all its servers; `{"amount": null}` removes it.
 
+    Another limit of a day keeps what was spent today; any other change begins the count anew.
     Where even the cheapest route of a request costs more, it is chosen; a budget in the request itself is refused then.
     """
     if "amount" not in call.body.model_fields_set:
@@ -63,6 +66,6 @@ async def _told(call: Call[Any]) -> Mapping[str, Any]:
     known = await (await call.engine()).budget()
     if known is not None:
         return known.as_dict()
-    nothing = dict.fromkeys(("amount", "per", "set_at", "pace", "cost_unit"))
+    nothing = dict.fromkeys(("amount", "per", "set_at", "pace", "cost_unit", "share_of_day", "used_up_at"))
     spent = dict.fromkeys(("requests", "spent", "requests_today", "spent_today"), 0)
     return {"space": call.space} | nothing | spent

@@ -52,9 +52,14 @@ class SpaceBudget:
         with self._lock:
             if at is not None:
                 self._clock = at.timestamp() - time.monotonic()
-            if limit == self.limit:
+            before = self.limit
+            if limit == before:
                 return
-            self.limit, self._others = limit, None
+            self.limit = limit
+            if self.pacer is not None and _goes_on(before, limit):
+                self._pace()
+                return
+            self._others = None
             if limit is None:
                 self.pacer = None
                 return
@@ -137,7 +142,7 @@ class SpaceBudget:
         It was booked under ``limit``, as one of ``day``: what earlier periods have is not taken out of them.
         """
         pacer = self.pacer
-        if pacer is None or limit is None or limit is not self.limit:
+        if pacer is None or limit is None or not (limit is self.limit or _goes_on(limit, self.limit)):
             return
         midnight = datetime.combine(self._day, datetime.min.time(), UTC).timestamp()
         if began >= max(midnight, limit.set_at.timestamp()):
@@ -196,6 +201,13 @@ class SpaceBudget:
 
     def _of_day(self, pacer: BudgetPacer) -> Spending:
         return Spending(pacer.spent - self._midnight.spent, pacer.calls - self._midnight.requests)
+
+
+def _goes_on(before: Budget | None, limit: Budget | None) -> bool:
+    """Return whether a limit replaces another of the same days, so that what was spent of them still counts."""
+    return (
+        before is not None and limit is not None and before.per == limit.per == "day" and before.set_at == limit.set_at
+    )
 
 
 def _normal(told: Spending) -> Spending:

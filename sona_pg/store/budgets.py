@@ -13,15 +13,21 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from sona_pg.domain.budget import Budget, BudgetStatus, FleetSpending, ServerSpending, Spending
+from sona_pg.domain.budget import Budget, BudgetStatus, FleetSpending, Per, ServerSpending, Spending
 from sona_pg.store.connect import driver_connection
 from sona_pg.store.leases import missing
 
 SET = """
-UPDATE sona.spaces SET budget = %(amount)s, budget_per = %(per)s, budget_set_at = %(at)s,
+UPDATE sona.spaces s SET budget = %(amount)s, budget_per = %(per)s, budget_set_at = %(at)s,
     budget_departed_spent = 0, budget_departed_requests = 0
-WHERE space_id = %(space)s
-RETURNING space_id
+WHERE s.space_id = %(space)s
+RETURNING s.budget_set_at
+"""
+# Another limit of a day: what servers report of it goes on.
+CHANGE = """
+UPDATE sona.spaces s SET budget = %(amount)s
+WHERE s.space_id = %(space)s AND s.budget IS NOT NULL AND s.budget_per = 'day' AND %(per)s = 'day'
+RETURNING s.budget_set_at
 """
 # A report that arrives late does not replace a later one: totals may shrink, when records prove to be of the past. The
 # previous release does not number its reports.
@@ -53,21 +59,29 @@ WHERE s.budget_set_at IS NOT NULL
 GROUP BY s.space_id, told.server_id
 """
 STATUSES = """
-SELECT space, amount, per, set_at, requests, spent, spent_today, requests_today, pace, cost_unit
+SELECT space, amount, per, set_at, requests, spent, spent_today, requests_today, pace, cost_unit,
+       share_of_day, used_up_at
 FROM sona.budgets
 WHERE space_id = %(space)s
 """
 
 
-def set_budget(connection: Connection, space_id: int, amount: float | None, per: str | None, at: datetime) -> None:
-    """Set a space's budget ``at`` the database's time, or remove it; what was spent before counts no more.
+def set_budget(connection: Connection, space_id: int, amount: float | None, per: Per, at: datetime) -> Budget | None:
+    """Set a space's budget ``at`` the database's time, or remove it; return it.
+
+    What was spent before counts no more, unless one limit of a day replaces another: that keeps the time at which
+    counting began. A mean of requests begins anew, as what was saved under another mean is no credit.
 
     Raises:
         SpaceRemoved: there is no such space.
     """
-    values = {"space": space_id, "amount": amount, "per": per, "at": None if amount is None else at}
-    if driver_connection(connection).execute(SET, values).fetchone() is None:
+    raw, removes = driver_connection(connection), amount is None
+    values = {"space": space_id, "amount": amount, "per": None if removes else per, "at": None if removes else at}
+    row = None if removes else raw.execute(CHANGE, values).fetchone()
+    row = row or raw.execute(SET, values).fetchone()
+    if row is None:
         raise missing(space_id)
+    return of_row(amount, per, row[0])
 
 
 def share(connection: Connection, told: Sequence[ServerSpending], at: datetime) -> dict[UUID, FleetSpending]:

@@ -29,7 +29,7 @@ DIGEST = """
 SELECT clock_timestamp(),
        count(*) || ' ' || coalesce(sum(hashtextextended(
            CASE WHEN s.budget_set_at IS NULL AND s.canary_version IS NULL THEN s.live_version || ' ' || s.name
-               ELSE concat_ws(' ', s.live_version, s.name, s.budget_set_at, s.canary_version) END,
+               ELSE concat_ws(' ', s.live_version, s.name, s.budget, s.budget_set_at, s.canary_version) END,
            s.space_id + (extract(epoch FROM s.created_at) * 1000000)::bigint)), 0)
 FROM sona.spaces s WHERE s.space_id = ANY(%(spaces)s::integer[])
 """

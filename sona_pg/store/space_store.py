@@ -199,12 +199,12 @@ class SpaceStore:
             return after
 
     def set_budget(self, space: Space, amount: float | None, per: Per = "request") -> Budget | None:
-        """Set the budget of a space, or remove it with None; what was spent before counts no more."""
+        """Set the budget of a space, or remove it with None; only another limit of a day keeps what was spent."""
         with transaction(self.engine, f"setting the budget of space {space.name!r}", BRIEF) as connection:
             at = leases.now(connection)
-            budgets.set_budget(connection, space.space_id, amount, None if amount is None else per, at)
+            budget = budgets.set_budget(connection, space.space_id, amount, per, at)
             acts.note(driver_connection(connection), space.space_id, "budget set", {"amount": amount, "per": per})
-        return None if amount is None else Budget(amount, per, at)
+        return budget
 
     def set_retention(self, space: Space, weeks: int | None) -> int | None:
         """Keep learned facts of a space for so many weeks, or with None as long as the store keeps them.

@@ -50,7 +50,7 @@ MORE = {
     "route_changes": "SELECT * FROM sona.route_changes('support', 30)",
 }
 # Of the time at which they are asked.
-OF_NOW = {"age", "waited", "as_of", "pace", "share_of_day"}
+OF_NOW = {"age", "waited", "as_of", "pace", "share_of_day", "used_up_at"}
 FADING = {"weight", "strength", "times", "confidence", "usual"}
 FADED = {"neighborhood", "neighbors", "next_patterns"}
 RECORDING = {"mark_batch", "record_feedback", "record_trajectory"}  # numbers of what the call records

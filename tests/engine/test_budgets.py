@@ -10,8 +10,11 @@ import numpy as np
 import psycopg
 import pytest
 from fix_proxy import Proxy
+from psycopg.rows import dict_row
+from typer.testing import CliRunner
 
 from sona_pg import InvalidValue, SonaConfig, SonaEngine, Store
+from sona_pg.cli.commands import app
 from sona_pg.config import LoopConfig, MaintenanceConfig
 from sona_pg.domain.budget import BudgetStatus, Per
 
@@ -116,6 +119,94 @@ def test_a_budget_that_is_changed_counts_from_then_on_everywhere(database_url: s
         status = known(second)
         eventually(lambda: known(second).requests == 40, "the other server's spending is not heard")
         assert (status.per, status.amount) == ("day", 5.0)
+
+
+def test_a_changed_limit_of_a_day_keeps_what_was_spent_of_it_on_every_server(database_url: str) -> None:
+    with opened(database_url) as first, opened(database_url) as second:
+        servers = (first, second)
+
+        def agreed(amount: float) -> None:
+            limits = [server._session.spending for server in servers]
+            eventually(lambda: [each.limit and each.limit.amount for each in limits] == [amount] * 2, "it is not heard")
+
+        first.set_budget(50.0, per="day")
+        agreed(50.0)
+        set_at, paid = known(first).set_at, ask(first, 20) + ask(second, 10)
+        second.set_budget(80.0, per="day")
+        agreed(80.0)
+        paid += ask(second, 10)
+        CliRunner().invoke(
+            app, ["space", "budget", "default", "--amount", "90", "--per", "day", "--url", database_url],
+            catch_exceptions=False,
+        )  # fmt: skip
+        agreed(90.0)
+        for server in servers:
+            eventually(lambda server=server: known(server).requests_today == 40, "what was spent is lost")
+            status = known(server)
+            assert (status.amount, status.set_at, status.requests) == (90.0, set_at, 40)
+            assert status.spent_today == status.spent == pytest.approx(paid)
+        first.set_budget(90.0)
+        assert known(first).requests == 0  # a mean of requests is another budget
+        first.set_budget(50.0, per="day")
+        ask(first, 5)
+        first.set_budget(None)
+        first.set_budget(50.0, per="day")
+        assert known(first).requests == 0
+
+
+def test_the_mean_of_requests_counts_from_its_change_on(database_url: str) -> None:
+    with opened(database_url) as engine:
+        engine.set_budget(0.5)
+        ask(engine, 20)
+        engine.set_budget(0.3)
+        assert known(engine).requests == 0  # what was saved under another mean is no credit, and no debt
+
+
+def status_at(connection: psycopg.Connection, hours: float | None, spent: float) -> dict[str, float | datetime | None]:
+    """Return a row of ``sona.budgets`` of 10.0 a day, set so many hours before now, or a day ago."""
+    started = "now() - interval '1 day'" if hours is None else f"now() - interval '{hours} hours'"
+    connection.execute(f"UPDATE sona.spaces SET budget = 10, budget_per = 'day', budget_set_at = {started}".encode())
+    connection.execute(
+        "UPDATE sona.servers v SET budget_set_at = s.budget_set_at, budget_spent = %(spent)s, budget_requests = 20,"
+        " budget_day = (now() AT TIME ZONE 'UTC')::date, budget_day_spent = %(spent)s, budget_day_requests = 20"
+        " FROM sona.spaces s WHERE s.space_id = v.space_id", {"spent": spent}
+    )  # fmt: skip
+    cursor = connection.cursor(row_factory=dict_row)
+    found = cursor.execute("SELECT *, now() AS now FROM sona.budgets").fetchone()
+    assert found is not None
+    return found
+
+
+def test_the_pace_of_a_day_is_of_the_share_of_the_day_that_is_over(database_url: str) -> None:
+    with opened(database_url):
+        pass
+    with psycopg.connect(database_url) as connection:
+        for hours in (None, 1 / 30):  # since two minutes
+            told = status_at(connection, hours, 9.7)
+            now = told["now"].astimezone(UTC)
+            over = (now - now.replace(hour=0, minute=0, second=0, microsecond=0)).total_seconds() / 86_400
+            assert told["share_of_day"] == pytest.approx(over)
+            assert told["pace"] == pytest.approx(9.7 / (10 * over))
+
+
+def test_a_budget_of_a_day_tells_when_it_is_used_up_at_the_rate_so_far(database_url: str) -> None:
+    with opened(database_url):
+        pass
+    with psycopg.connect(database_url) as connection:
+        told = status_at(connection, None, 1.0)
+        over = told["share_of_day"]
+        for part, lasts in ((0.9, True), (1.1, False)):  # of what lasts exactly until midnight
+            told = status_at(connection, None, part * 10 * over)
+            midnight = told["now"].astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+            at = midnight + timedelta(days=1) / part
+            assert (
+                told["used_up_at"] is None
+                if lasts or at < told["now"]
+                else abs(told["used_up_at"] - at) < timedelta(seconds=1)
+            )
+        for spent in (0.0, 10.0, 12.0):  # unknown, or it is used up already
+            assert status_at(connection, None, spent)["used_up_at"] is None
+        assert status_at(connection, 0, 5.0)["used_up_at"] is None  # no rate is known yet
 
 
 def test_without_known_costs_decisions_are_free_and_their_real_costs_count(database_url: str) -> None:

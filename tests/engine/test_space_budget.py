@@ -184,6 +184,33 @@ def test_a_request_counts_in_the_periods_since_it_began(clock: Clock, per: Per) 
     assert reported() == [pytest.approx(2.5), 5, 27, pytest.approx(0), 0]
 
 
+def test_a_changed_limit_of_a_day_keeps_what_was_spent_of_it(clock: Clock) -> None:
+    account = SpaceBudget(threading.RLock())
+    account.adopt(Budget(2.0, "day", START), clock.at)
+    assert account.pacer is not None
+    clock.now = 43_200.0
+    for _ in range(2):
+        account.pacer.record([0.5, 0.9], [0.05, 1.0], 1.0)
+    move = account.mover()
+    account.report()
+    account.adopt(Budget(4.0, "day", START), clock.at)
+    told = account.report()
+    assert told is not None
+    assert told[0] == 2  # the number of the report goes on: the store takes no earlier one for a later one
+    assert told[1] == told[3] == Spending(2.0, 2)
+    assert account.pacer.budget == pytest.approx(
+        2.0 / 43_200
+    )  # what is left, until midnight: one request a second at first
+    move(START.timestamp() - 60, 1.0, 1.0)  # it began before the budget was set, under the limit of before
+    told = account.report()
+    assert told is not None
+    assert told[3].requests == 1
+    account.adopt(Budget(4.0, "day", clock.at), clock.at)
+    told = account.report()
+    assert told is not None
+    assert told[1] == Spending(0.0, 0)
+
+
 @pytest.mark.parametrize(("cost", "told"), [(5e-324, 0.0), (1e300, space_budget.MOST_SPENT), (0.25, 0.25)])
 def test_spending_is_reported_in_numbers_that_postgres_can_add_up_and_divide(
     clock: Clock, cost: float, told: float

@@ -81,6 +81,7 @@ export interface Space { name: string; dim: number; live_version: number; trajec
 export interface Budget {
   space: string; amount: number | null; per: "request" | "day" | null; set_at: string | null; requests: number; spent: number;
   requests_today: number; spent_today: number; pace: number | null; cost_unit: string | null;
+  share_of_day: number | null; used_up_at: string | null;
 }
 export interface Topic {
   name: string; pattern: string | null; size: number | null; rated: number | null; quality: number | null; typical_query: string | null;

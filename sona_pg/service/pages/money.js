@@ -130,14 +130,38 @@ export function qualityForMoney(rows) {
   ];
 }
 
+const DAY = 86_400_000; // milliseconds
+const clockUTC = datesOf({ timeStyle: "short", timeZone: "UTC" });
+const setToday = (known, now) => Date.parse(known.set_at) > now - known.share_of_day * DAY;
+
+// Whether the money of a budget lasts, and what the router does where it does not.
+export function outlook(known, now = Date.now()) {
+  if (known.per === "request") {
+    if (!known.requests) return "Nothing is counted yet.";
+    const told = `A request cost ${cost(known.spent / known.requests)} on average, `;
+    return told + (known.pace <= 1 ? "which is within the limit."
+      : "which is above the limit: cheaper routes are chosen until the mean is back at it, and the cheapest where even that costs more.");
+  }
+  const left = 1 - known.share_of_day;
+  const told = `${number(known.spent_today)} of ${cost(known.amount)} are spent with ${left < 0.005 ? "under 1 %" : share(left)} of the day (UTC) left: `;
+  if (known.spent_today >= known.amount) {
+    return `${told}it is used up. Until midnight UTC the cheapest route is chosen, but for a few requests that try others; what these cost is spent beyond the limit.`;
+  }
+  if (known.requests_today < FEW) return `${told}too few requests to say whether it lasts.`;
+  const rate = setToday(known, now) ? `at the rate since it was set, at ${clockUTC.format(new Date(known.set_at))} UTC,` : "at today’s rate";
+  return told + (known.used_up_at === null ? `${rate} it lasts until midnight UTC.`
+    : `${rate} it is used up about ${clockUTC.format(new Date(known.used_up_at))} UTC. Cheaper routes are chosen so that it lasts longer; once it is used up, only the cheapest.`);
+}
+
 function spent(known) {
   if (known.amount === null) return [h("p", {}, "No budget is set: routes are chosen by quality and price alone.")];
   return [h("dl", { class: "pairs" },
     h("dt", {}, term("Limit", "budget")), h("dd", {}, `${cost(known.amount)} a ${known.per}`),
-    h("dt", {}, "Spent today"), h("dd", {}, `${cost(known.spent_today)} in ${several(known.requests_today, "request")}`),
-    h("dt", {}, "Since it was set"), h("dd", {}, `${cost(known.spent)} in ${several(known.requests, "request")}, ${ago(known.set_at)}`),
+    h("dt", {}, setToday(known, Date.now()) ? "Spent today, since it was set" : "Spent today"), h("dd", {}, `${cost(known.spent_today)} in ${several(known.requests_today, "request")}`),
+    h("dt", {}, "Counted in all"), h("dd", {}, `${cost(known.spent)} in ${several(known.requests, "request")}; counting began ${ago(known.set_at)}`),
     h("dt", {}, term("Pace", "pace")), h("dd", {}, known.pace === null ? "–" : `${share(known.pace)} of what it allows up to now`)),
-  h("p", { class: "note" }, "Counted: requests whose route the router chose since the budget was set. Imported records are not.")];
+  h("p", {}, outlook(known)),
+  h("p", { class: "note" }, "Counted: requests whose route the router chose since counting began. Imported records are not.")];
 }
 
 export function budget(known, mayChange) {
@@ -165,6 +189,7 @@ export function budget(known, mayChange) {
       },
     },
     h("div", { class: "row" }, h("label", { class: "field" }, inUnit("Limit of spending"), amount), h("label", { class: "field" }, "for", per)),
+    found.amount !== null && h("p", { class: "note" }, "Another limit for a day keeps what was spent today. Another limit for a request, a change between the two, or removing the budget begins the count anew."),
     h("div", { class: "row" }, h("button", { type: "submit", class: "main" }, "Set the budget"),
       found.amount !== null && h("button", { type: "button", onclick: () => send({ amount: null }, "The budget is removed.") }, "Remove it")));
     place.replaceChildren(...[...spent(found), mayChange && h("details", {}, h("summary", {}, found.amount === null ? "Set a budget" : "Change the budget"), form), said].filter(Boolean));

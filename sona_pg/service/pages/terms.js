@@ -40,7 +40,7 @@ export const TERMS = new Map(Object.entries({
   budget: ["Budget", "A limit of spending, for a request or for a day, shared by all servers. The router keeps within it by taking cheaper routes where they do."],
   estimated: ["Estimate of other choices", "What ratings say of choices that were not made. The router notes how probable each of its choices was; a rated choice that another policy makes more often counts for more, and a model fills in what is missing (doubly robust, off-policy evaluation). It needs choices like those of the policy: without them there is no estimate."],
   mix: ["Constant mix", "What the same budget would give if routes were drawn by fixed shares, whatever is asked: by the shares that are expected to give most, of the routes that are offered. It is estimated as the router is, and of the same choices. A router is worth it where its quality is higher."],
-  pace: ["Pace", "What was spent, compared with what the budget allows up to now."],
+  pace: ["Pace", "What was spent, compared with what the budget allows up to now: of a day, its amount times the part of the day that is over, in UTC. Above 100 %, cheaper routes are chosen, so that the money lasts."],
   server: ["Server", "A process that has this space open: it answers and records. A call of the command line is one as well, and ends at once."],
   skew: ["Clock", "How far the clock of a server is from that of the database. Times come from the database, so it changes nothing here."],
   erasure: ["Erasure", "Removal of the data of a person, and of everything that was learned from it. Versions that had learned from it are dropped."],

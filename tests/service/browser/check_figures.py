@@ -40,6 +40,13 @@ def import_log(site: Site, space: str, ago: int) -> None:
     site.post(f"/v1/learn?space={space}")
 
 
+NOW = "2026-11-23T18:00:00Z"
+OF_DAY = {
+    "amount": 0.25, "per": "day", "set_at": "2026-11-20T10:00:00Z", "requests": 50, "spent": 0.3, "requests_today": 48,
+    "spent_today": 0.242, "pace": 1.29, "share_of_day": 0.75, "used_up_at": "2026-11-23T18:40:00Z",
+}  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def site(store: Store) -> Iterator[Site]:
     site = Site(store, ServiceOptions(space="recent", dim=256, config=CONFIG))
@@ -115,10 +122,40 @@ def test_spending_is_told_by_route_and_day_and_a_budget_is_set(watched: Watched,
     page.fill("#amount", "2.5")
     page.press("#amount", "Enter")
     page.wait_for_selector("dd:text-is('2.5 a day')")
+    page.wait_for_selector("p:has-text('of the day (UTC) left: too few requests to say whether it lasts')")
     watched.require_readable("routes-budget")
     page.click("summary:text('Change the budget')")
+    page.wait_for_selector("p:has-text('Another limit for a day keeps what was spent today.')")
     page.click("text=Remove it")
     page.wait_for_selector("text=No budget is set")
+
+
+def test_the_words_of_whether_a_budget_lasts(watched: Watched, site: Site) -> None:
+    page = watched.page
+    page.goto(f"{site.url}/?space=recent#routes")
+    page.wait_for_selector("summary:text('Set a budget')")
+
+    def told(**known: object) -> str:
+        given = OF_DAY | known
+        words = page.evaluate(
+            "([given, now]) => import('./assets/money.js').then((made) => made.outlook(given, Date.parse(now)))",
+            [given, NOW],
+        )
+        return str(words).replace("\u202f", " ")
+
+    assert told(used_up_at=None) == (
+        "0.242 of 0.25 are spent with 25 % of the day (UTC) left: at today’s rate it lasts until midnight UTC."
+    )
+    assert told() == (
+        "0.242 of 0.25 are spent with 25 % of the day (UTC) left: at today’s rate it is used up about 6:40 PM UTC. "
+        "Cheaper routes are chosen so that it lasts longer; once it is used up, only the cheapest."
+    )
+    assert "at the rate since it was set, at 5:10 PM UTC, it is used up" in told(set_at="2026-11-23T17:10:00Z")
+    assert "it is used up. Until midnight UTC the cheapest route is chosen" in told(spent_today=0.26, used_up_at=None)
+    assert told(requests_today=3).endswith("too few requests to say whether it lasts.")
+    assert told(share_of_day=0.998, used_up_at=None).startswith("0.242 of 0.25 are spent with under 1 % of the day")
+    assert told(per="request", spent=2.0, pace=0.8) == "A request cost 0.04 on average, which is within the limit."
+    assert "above the limit: cheaper routes" in told(per="request", spent=2.0, pace=1.2)
 
 
 def test_the_leaderboard_counts_the_period_alone(watched: Watched, site: Site) -> None:
