@@ -14,10 +14,14 @@ STANDS_OUT = 0.1  # by which a part of the difference exceeds the part of the ra
 LARGE = 0.3  # part of a difference that is told of a label also where it fell with the topics
 MORE_THAN_USUAL = 1.5  # times its part of the ratings that a topic contributes at least to be told
 TOLD = 3  # parts in a sentence
+LISTED = 10  # of those that are other than the rest, and did not make the change; the table has all
 
 
 def reasons(difference: float, parts: Sequence[ChangePart]) -> tuple[str, list[ChangePart]]:
-    """Return in words what a change came with, and the parts that are named there."""
+    """Return in words what a change came with, and the parts that made it.
+
+    The words also name every other part that is beyond chance: what the table calls so is never denied.
+    """
     if not parts:
         return "Nothing is known about what it came with: too little was rated on one side.", []
     topics = _topics(difference, parts)
@@ -35,12 +39,16 @@ def reasons(difference: float, parts: Sequence[ChangePart]) -> tuple[str, list[C
     words += [part.told() for part in told]
     words += [_succession(old, new) for old, new in replaced]
     named = [*topics[:TOLD], *told, *gone]
-    if not named:
-        return (
-            "It went through everything: no answer, topic, label or user stands out beyond its part of the ratings.",
-            [],
-        )
-    return f"What it came with: {'; '.join(words)}.{_beside(difference, topics, told, others)}", named
+    beside = _beside(difference, topics, told, others)
+    said = {(part.kind, part.name) for part in (*topics, *told, *gone, *beside)}
+    apart = [part for part in parts if part.is_clear and (part.kind, part.name) not in said]
+    if named:
+        first = f"What it came with: {'; '.join(words)}.{_with_topics(beside)}"
+    elif apart:
+        first = "No single answer, topic, label or user makes up much of it."
+    else:
+        first = "It went through everything: no answer, topic, label or user stands out beyond its part of the ratings."
+    return f"{first}{_apart(difference, apart, bool(topics))}", named
 
 
 def _topics(difference: float, parts: Sequence[ChangePart]) -> list[ChangePart]:
@@ -87,22 +95,51 @@ def _succession(old: ChangePart, new: ChangePart) -> str:
 
 def _beside(
     difference: float, topics: Sequence[ChangePart], told: Sequence[ChangePart], others: Sequence[ChangePart]
-) -> str:
-    """Return what fell with the topics that were told, and how much of it is left without them."""
+) -> Sequence[ChangePart]:
+    """Return what fell with the topics that were told."""
     if not topics:
-        return ""
+        return []
     names = {(part.kind, part.name) for part in told}
-    large = [
+    return [
         part for part in others
         if part.is_clear and part.effect / difference >= LARGE and (part.kind, part.name) not in names
-    ]  # fmt: skip
-    if not large:
+    ][:TOLD]  # fmt: skip
+
+
+def _with_topics(beside: Sequence[ChangePart]) -> str:
+    """Return what fell with the topics in words, and how much of it is left without them."""
+    if not beside:
         return ""
     listed = ", ".join(
         f"{part.title or 'no route'} {tenths(part.effect)} points, {tenths(part.own_effect)} had they not changed"
-        for part in large[:TOLD]
+        for part in beside
     )
     return f" Others changed with these topics: {listed}."
+
+
+def _apart(difference: float, parts: Sequence[ChangePart], beside_topics: bool) -> str:
+    """Return in words the parts that are other than the rest beyond chance, and did not make the change.
+
+    Those that moved against it come first: the mean hides them.
+    """
+    against = [part for part in parts if part.effect * difference < 0]
+    along = [part for part in parts if part not in against]
+    words = ""
+    if against:
+        words += f" Against it, beyond chance: {_listed([part.told('against it') for part in against])}."
+    if along:
+        told = [
+            part.told(f"of it, {tenths(part.own_effect)} had these topics not changed")
+            if beside_topics and part.kind != "topic" else part.told()
+            for part in along
+        ]  # fmt: skip
+        words += f" Other than the rest, beyond chance: {_listed(told)}."
+    return words
+
+
+def _listed(words: Sequence[str]) -> str:
+    more = f"; and {len(words) - LISTED} more, in the table" if len(words) > LISTED else ""
+    return "; ".join(words[:LISTED]) + more
 
 
 def _stands_out(part: ChangePart, difference: float, rest: float) -> bool:

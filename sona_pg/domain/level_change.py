@@ -123,11 +123,11 @@ class ChangePart:
             last_day=max(self.last_day, other.last_day),
         )
 
-    def told(self) -> str:
-        """Return what happened to it, in words."""
+    def told(self, of: str = "of it") -> str:
+        """Return what happened to it, in words; ``of``: what its points are of."""
         shown = f"{WORDS[self.kind]} “{self.title}”" if self.title else NAMELESS[self.kind]
         count = f"{self.after_rated:,} {'sampled ' if self.sampled else ''}rating{'' if self.after_rated == 1 else 's'}"
-        points = f"{tenths(self.effect)} points of it"
+        points = f"{tenths(self.effect)} points {of}"
         shares = f"{share(self.before_share)} to {share(self.after_share)} of the ratings"
         if self.before_quality is None and self.after_quality is not None:
             return f"{shown} came in new, at {share(self.after_quality)} of {count} since ({points})"

@@ -55,7 +55,7 @@ class ExplainedChange:
     change: LevelChange
     sentence: str
     reasons: str
-    named: Sequence[ChangePart]  # in the reasons
+    named: Sequence[ChangePart]  # of the reasons those that made the change
     parts: Sequence[ChangePart]  # the largest effect first
     events: Sequence[SpaceEvent]  # of that day and the days beside it
 

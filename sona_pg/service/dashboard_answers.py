@@ -135,7 +135,7 @@ class ChangeReasonsAnswer(ChangeRow):
     """A change with what it came with."""
 
     reasons: str
-    named: list[PartRow]  # in the reasons
+    named: list[PartRow]  # of the reasons those that made the change
     parts: list[PartRow]  # the largest effect first
     events: list[EventRow]  # of the day and those beside it
 

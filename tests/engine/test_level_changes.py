@@ -393,3 +393,26 @@ def test_many_small_topics_that_fell_are_told_together_and_so_are_those_beside_t
         "1.0 had they not changed."
     )  # fmt: skip
     assert named == small[:3]
+
+
+def test_every_part_beyond_chance_is_named_and_those_against_the_whole_first() -> None:
+    fell = part(name="transfer", title="transfer", before_quality=0.77, after_quality=0.47, before_rated=35,
+                after_rated=36, before_share=0.02, after_share=0.02, quality_effect=-0.013, effect=-0.013,
+                own_effect=-0.013)  # fmt: skip
+    small = part(kind="label", name="web", title="web", before_quality=0.5, after_quality=0.8, before_share=0.04,
+                 after_share=0.04, quality_effect=0.012, effect=0.012, own_effect=0.012)  # fmt: skip
+    words, named = reasons(0.112, [small, fell])
+    assert words == (
+        "No single answer, topic, label or user makes up much of it. Against it, beyond chance: answers of “transfer” "
+        "got worse, 77 % to 47 % of 36 ratings since (1.3 points against it). Other than the rest, beyond chance: the "
+        "label “web” got better, 50 % to 80 % of 100 ratings since (1.2 points of it)."
+    )
+    assert named == []
+    rose = part(kind="user", name="u", title="u", before_quality=0.2, after_quality=0.7, before_share=0.1,
+                after_share=0.1, quality_effect=0.05, effect=0.05, own_effect=0.05)  # fmt: skip
+    words, named = reasons(0.112, [rose, fell])
+    assert words.startswith("What it came with: the user “u” got better, ")
+    assert "(5.0 points of it). Against it, beyond chance: answers of “transfer” got worse" in words
+    assert named == [rose]
+    many = [replace(fell, name=str(place), title=str(place)) for place in range(12)]
+    assert reasons(0.112, many)[0].endswith("; and 2 more, in the table.")
