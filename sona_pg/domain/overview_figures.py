@@ -41,14 +41,16 @@ class MeanQuality(NamedTuple):
         return cls(trajectories, rated, mean, *interval(mean, rated))
 
 
-def interval(mean: float, size: int) -> tuple[float, float]:
-    """Return the 95 % interval of a mean quality of ``size`` ratings, 1 or more (Wilson 1927).
+def interval(mean: float, size: int, sure: float = SURE) -> tuple[float, float]:
+    """Return the interval of a mean quality of ``size`` ratings, 1 or more (Wilson 1927).
+
+    Of ``sure`` standard deviations to each side: by default 95 %.
 
     Exact as thumbs are, and wider than needed for grades between: no quality in [0, 1] varies more than a thumb.
     """
-    doubt = SURE**2 / size
+    doubt = sure**2 / size
     centre = (mean + doubt / 2) / (1 + doubt)
-    apart = SURE / (1 + doubt) * math.sqrt(max(mean * (1 - mean), 0.0) / size + doubt / (4 * size))
+    apart = sure / (1 + doubt) * math.sqrt(max(mean * (1 - mean), 0.0) / size + doubt / (4 * size))
     return max(centre - apart, 0.0), min(centre + apart, 1.0)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
-from sona_pg.domain.overview_figures import interval
+from sona_pg.domain.overview_figures import SURE, interval
 
 
 class DaySums(NamedTuple):
@@ -127,10 +127,13 @@ class QualityChange(NamedTuple):
         return cls(after.quality - before.quality, *span)
 
 
-def difference_interval(one: tuple[float, int], other: tuple[float, int]) -> tuple[float, float]:
-    """Return the 95 % interval of the difference of two means, each with its size (Newcombe 1998, method 10)."""
+def difference_interval(one: tuple[float, int], other: tuple[float, int], sure: float = SURE) -> tuple[float, float]:
+    """Return the interval of the difference of two means, each with its size (Newcombe 1998, method 10).
+
+    Of ``sure`` standard deviations to each side: by default 95 %.
+    """
     (mean, size), (other_mean, other_size) = one, other
-    (low, high), (other_low, other_high) = interval(mean, size), interval(other_mean, other_size)
+    (low, high), (other_low, other_high) = interval(mean, size, sure), interval(other_mean, other_size, sure)
     apart = mean - other_mean
     return apart - math.hypot(mean - low, other_high - other_mean), apart + math.hypot(
         high - mean, other_mean - other_low

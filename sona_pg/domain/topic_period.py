@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from statistics import NormalDist
 from typing import NamedTuple
 from uuid import UUID
 
 from sona_pg.domain.overview_figures import MeanQuality, SpanSums
 from sona_pg.domain.period_figures import difference_interval
+
+CHANCE = 0.05  # that any topic of a period is told to have changed though none has
 
 
 class TopicSums(NamedTuple):
@@ -29,6 +32,7 @@ class TopicChange(NamedTuple):
     difference: float
     low: float
     high: float
+    is_clear: bool  # beyond chance, with all topics of the period compared
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,18 +61,27 @@ def topics_in_period(first: date, last: date, sums: Sequence[TopicSums]) -> Topi
     by_pattern: dict[UUID, list[TopicSums]] = {}
     for one in sums:
         by_pattern.setdefault(one.pattern, []).append(one)
-    topics = [_topic(pattern, known) for pattern, known in by_pattern.items()]
+    means = {pattern: (_mean(known, True), _mean(known, False)) for pattern, known in by_pattern.items()}
+    compared = sum(now.quality is not None and before.quality is not None for now, before in means.values())
+    sure = NormalDist().inv_cdf(1 - CHANCE / max(compared, 1) / 2)
+    topics = [
+        TopicInPeriod(pattern, now, sum(one.bad for one in by_pattern[pattern] if one.is_now), before,
+                      _change(now, before, sure))
+        for pattern, (now, before) in means.items()
+    ]  # fmt: skip
     topics.sort(key=lambda one: (-one.bad, -one.now.rated, one.pattern))
     return TopicsInPeriod(first, last, topics, any(one.sampled for one in sums))
 
 
-def _topic(pattern: UUID, sums: Sequence[TopicSums]) -> TopicInPeriod:
-    now, before = (
-        MeanQuality.of(SpanSums(one.rated, one.rated, one.quality) for one in sums if one.is_now is side)
-        for side in (True, False)
-    )
-    change = None
-    if now.quality is not None and before.quality is not None:
-        span = difference_interval((now.quality, now.rated), (before.quality, before.rated))
-        change = TopicChange(now.quality - before.quality, *span)
-    return TopicInPeriod(pattern, now, sum(one.bad for one in sums if one.is_now), before, change)
+def _mean(sums: Sequence[TopicSums], is_now: bool) -> MeanQuality:
+    return MeanQuality.of(SpanSums(one.rated, one.rated, one.quality) for one in sums if one.is_now is is_now)
+
+
+def _change(now: MeanQuality, before: MeanQuality, sure: float) -> TopicChange | None:
+    """Return the change; clear where also the interval of ``sure`` standard deviations is on one side of 0."""
+    if now.quality is None or before.quality is None:
+        return None
+    sides = (now.quality, now.rated), (before.quality, before.rated)
+    low, high = difference_interval(*sides, sure)
+    is_clear = low > 0 or high < 0
+    return TopicChange(now.quality - before.quality, *difference_interval(*sides), is_clear)

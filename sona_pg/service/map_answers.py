@@ -109,6 +109,12 @@ class MemoryAnswer(BaseModel):
     dreams: LastDreamsAnswer | None = None  # none: it has never dreamt
 
 
+class TopicChangeAnswer(ChangeAnswer):
+    """Change of a topic against the period before, with its own 95 % interval."""
+
+    is_clear: bool  # beyond chance, with all topics of the period compared
+
+
 class TopicPeriodRow(BaseModel):
     """How a topic went in a period: means of its ratings with 95 % intervals, and the change."""
 
@@ -120,7 +126,7 @@ class TopicPeriodRow(BaseModel):
     high: float | None = None
     before_rated: int
     before_quality: float | None = None
-    change: ChangeAnswer | None = None
+    change: TopicChangeAnswer | None = None
 
 
 class TopicPeriodsAnswer(BaseModel):

@@ -30,6 +30,7 @@ def test_a_topic_has_the_figures_of_the_period_and_the_change(service, space):
     assert (worse["rated"], worse["bad"], worse["quality"]) == (40, 30, pytest.approx(0.25))
     assert (worse["before_rated"], worse["before_quality"]) == (40, pytest.approx(0.9))
     assert worse["change"]["high"] < 0
+    assert (worse["change"]["is_clear"], alike["change"]["is_clear"]) == (True, False)
     assert worse["change"]["difference"] == pytest.approx(-0.65)
     assert alike["change"]["low"] < 0 < alike["change"]["high"]
     assert not found["sampled"]

@@ -20,13 +20,17 @@ const told = (event) => (event.kind === "erasure" ? `erasure of ${several(event.
 
 const signed = (value) => `${value < 0 ? "−" : "+"}${(100 * Math.abs(value)).toFixed(1)}`;
 
+// Beyond chance: by its interval, or as the service told it of one among many.
+export const isClear = ({ low, high, is_clear }) => is_clear ?? (low > 0 || high < 0);
+
 // A difference in words, with where it likely lies.
-function verdict({ difference, low, high }, before) {
-  const words = low > 0 ? `▲ better than ${before}` : high < 0 ? `▼ worse than ${before}` : `no clear change against ${before}`;
+function verdict(found, before) {
+  const { difference, low, high } = found;
+  const words = !isClear(found) ? `no clear change against ${before}` : difference > 0 ? `▲ better than ${before}` : `▼ worse than ${before}`;
   return `${words}: ${signed(difference)} points, likely between ${signed(low)} and ${signed(high)}`;
 }
 
-const mix = ({ low, high }) => (low > 0 || high < 0 ? ". Who asked what may have changed, too" : "");
+const mix = (found) => (isClear(found) ? ". Who asked what may have changed, too" : "");
 const sums = (one) => `${fine(one.quality)} of ${several(one.rated, "rating")}`;
 
 export function change(figures, days) {

@@ -4,7 +4,7 @@ import { get } from "./api.js";
 import { intervalColumn, joined } from "./columns.js";
 import { h, problem, table } from "./elements.js";
 import { count, range, several, share } from "./format.js";
-import { change } from "./quality-charts.js";
+import { change, isClear } from "./quality-charts.js";
 import { chosenPeriod, daysOf, isChosen } from "./range.js";
 import { term } from "./terms.js";
 
@@ -12,10 +12,10 @@ const LEADING = 12; // rows that are shown at once
 
 export const points = (value) => `${value < 0 ? "−" : "+"}${several(Math.round(100 * Math.abs(value)), "point")}`;
 
-// Beyond chance or not, in a word: the interval of the difference tells.
+// Beyond chance or not, in a word: with all topics of the period compared, one of three ratings is not.
 function trend({ change: known }) {
   if (!known) return null;
-  const [state, words] = known.low > 0 ? ["good", "▲ better"] : known.high < 0 ? ["bad", "▼ worse"] : ["", "no clear change"];
+  const [state, words] = !isClear(known) ? ["", "no clear change"] : known.difference > 0 ? ["good", "▲ better"] : ["bad", "▼ worse"];
   return h("span", { class: state && `state ${state}` }, `${words}: ${points(known.difference)}`);
 }
 
@@ -41,7 +41,7 @@ function drawn(found, topicOf, onChoose) {
   return [
     table(`Most bad ratings first, ${daysOf(found)}`, columns, rated.slice(0, LEADING)),
     more.length > 0 && h("details", {}, h("summary", {}, `${several(more.length, "topic")} more`), table("The other topics of the period", columns, more)),
-    h("p", { class: "note" }, `Each rating counts for the topic of the live version that is nearest to its question${found.sampled ? "; of so many, those of a sample" : ""}. “No clear change” may be chance.`),
+    h("p", { class: "note" }, `Each rating counts for the topic of the live version that is nearest to its question${found.sampled ? "; of so many, those of a sample" : ""}. “No clear change” may be chance: of as many topics as are compared here, chance alone marks one on one page of 20 at most.`),
   ].filter(Boolean);
 }
 
