@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
@@ -51,10 +52,14 @@ class Series(NamedTuple):
         return fall if fall < whole.quality else None
 
 
-def hidden_sentence(series: Sequence[Series], falls: Sequence[float | None]) -> str:
-    """Return in words how large a fall of each, the whole space first, would have to be to be told."""
+def hidden_sentence(series: Sequence[Series], falls: Sequence[float | None], is_changed: bool = False) -> str:
+    """Return in words how large a fall of each, the whole space first, would have to be to be told.
+
+    ``is_changed``: beside another change that is told.
+    """
     all_, *of_routes = zip(series, falls, strict=True)
-    told = f"That is no all-clear: of the mean of all ({_rate(all_[0])}) {_hides(all_[1])}"
+    opening = "Not all that changed need be told" if is_changed else "That is no all-clear"
+    told = f"{opening}: of the mean of all ({_rate(all_[0])}) {_hides(all_[1])}"
     routes = "; ".join(f"of “{one.route}” ({one.stretch:,}) {_hides(fall)}" for one, fall in of_routes)
     return f"{told}{f'; {routes}' if routes else ''}. Days of your own show on Routes what they had."
 
@@ -83,7 +88,7 @@ def mean_sentence(change: QualityChange | None) -> str | None:
 
 def worse_sentences(
     days: Iterable[DaySums], first: date, last: date, around: int, but: frozenset[str] = frozenset()
-) -> list[str]:
+) -> dict[str, str]:
     """Return in words the routes rated clearly lower from ``first`` to ``last`` than ``around`` days before and after.
 
     Clearly: their intervals do not meet. Those in ``but`` are told elsewhere.
@@ -96,8 +101,8 @@ def worse_sentences(
             (within if first <= one.day <= last else outside).setdefault(one.route, []).append(one)
     sums = {route: (PeriodSums.of(within[route]), PeriodSums.of(outside[route])) for route in within.keys() & outside}
     most = sorted(sums.items(), key=lambda pair: (-pair[1][0].rated, pair[0]))[:COMPARED]
-    found = [_worse(route, now, else_, around) for route, (now, else_) in most if route not in but]
-    return [one for one in found if one][:NAMED]
+    found = ((route, _worse(route, now, else_, around)) for route, (now, else_) in most if route not in but)
+    return dict(itertools.islice(((route, words) for route, words in found if words), NAMED))
 
 
 def _worse(route: str, now: PeriodSums, outside: PeriodSums, around: int) -> str | None:

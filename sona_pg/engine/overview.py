@@ -119,9 +119,12 @@ class Overview:
         """Return the routes whose own quality changed in the last ``days``, those that changed most ratings first."""
         return level_changes.told_changes(self._route_changes.within(self._session(), days, until), beside, until)
 
-    def hidden_changes(self, days: float, until: date | None, told: Sequence[ToldRouteChange]) -> list[str]:
-        """Return what a period without a change may hide; see ``hidden_changes.notes``."""
-        return hidden_changes.notes(self._session(), days, until, frozenset(one.change.route for one in told))
+    def hidden_changes(
+        self, days: float, until: date | None, changes: Sequence[ToldChange], routes: Sequence[ToldRouteChange]
+    ) -> list[str]:
+        """Return what a period may hide beside what is told of it; see ``hidden_changes.notes``."""
+        told = [one.change for one in changes], [one.change for one in routes]
+        return hidden_changes.notes(self._session(), days, until, *told)
 
     def explained_change(self, day: date, days: float = 30.0, until: date | None = None) -> ExplainedChange:
         """Return the change of a day with what it came with; see ``level_changes.explained``."""

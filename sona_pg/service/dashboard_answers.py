@@ -106,7 +106,7 @@ class ChangesAnswer(BaseModel):
     changes: list[ChangeRow]
     earlier: ChangeRow | None = None  # of the period before, where this one has none
     routes: list[RouteChangeRow]
-    notes: list[str]  # without changes: how large a fall could hide, and routes rated lower than before and after
+    notes: list[str]  # how large a fall could hide, routes rated lower than before and after, and worse weeks
 
 
 class PartRow(BaseModel):

@@ -158,13 +158,14 @@ async def quality_changes(call: Call[Any]) -> Any:
     """Return the days of the last ones on which quality changed beyond chance, from the daily figures.
 
     Where there is none, the latest one of as many days before them. ``routes``: since when the quality of single ones
-    is another, and not as that of the others. ``notes``, without a change: how large a fall could hide.
+    is another, and not as that of the others. ``notes``: how large a fall could hide, and weeks that were worse than
+    the days around them.
     """
     found = await _overview(call, lambda known: known.changes(*_period(call)))
     earlier = await _overview(call, lambda known: known.earlier_change(*_period(call))) if not found else None
     told = [{**one.change._asdict(), "sentence": one.sentence} for one in (*found, *([earlier] if earlier else []))]
     routes = await _overview(call, lambda known: known.route_changes(*_period(call), beside=found))
-    notes = [] if found else await _overview(call, lambda known: known.hidden_changes(*_period(call), routes))
+    notes = await _overview(call, lambda known: known.hidden_changes(*_period(call), found, routes))
     return {
         "changes": told[: len(found)], "earlier": told[0] if earlier else None,
         "routes": [{**one.change._asdict(), "sentence": one.sentence} for one in routes], "notes": notes,

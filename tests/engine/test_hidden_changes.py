@@ -57,13 +57,13 @@ def test_the_sentence_names_the_mean_and_routes() -> None:
 
 def test_a_route_that_fell_in_the_period_is_told_beside_the_days_around_it() -> None:
     sums = [*days("swift", (2, 0.36), (3, 0.78)), *days("nova", (5, 0.8), (5, 0.8)), *days(None, (7, 0.7), (8, 0.8))]
-    (told,) = worse_sentences(sums, on(42), on(55), 60)
+    (told,) = worse_sentences(sums, on(42), on(55), 60).values()
     assert told.startswith(
         "Answers of “swift” were rated lower in this period than in the 60 days before and after it: 36 % of 28 ratings"
     )
     assert "else 78 % of 168." in told
-    assert worse_sentences(sums, on(42), on(55), 60, frozenset({"swift"})) == []
-    assert worse_sentences(sums, on(0), on(69), 60) == []  # nothing around it
+    assert worse_sentences(sums, on(42), on(55), 60, frozenset({"swift"})) == {}
+    assert worse_sentences(sums, on(0), on(69), 60) == {}  # nothing around it
 
 
 def test_a_mean_that_differs_over_the_whole_period_is_not_contradicted() -> None:

@@ -34,7 +34,8 @@ def test_a_fall_is_told_with_what_it_came_with(service, fell):
     (change,) = service.get("/v1/dashboard/changes", params=name).json()["changes"]
     assert (change["day"], change["before_rated"], change["after_rated"]) == (fell["day"], 12 * EACH, 12 * EACH)
     assert change["difference"] == pytest.approx(-0.5)
-    assert service.get("/v1/dashboard/changes", params=name).json()["notes"] == []
+    (note,) = service.get("/v1/dashboard/changes", params=name).json()["notes"]  # the fall itself is not told again
+    assert note.startswith("Not all that changed need be told: of the mean of all (420 ratings in two weeks) ")
     assert change["before_quality"] == pytest.approx(0.9)
     found = service.get("/v1/dashboard/change", params=name | {"day": fell["day"]}).json()
     assert found["sentence"] == change["sentence"]
@@ -58,3 +59,26 @@ def test_only_a_day_of_a_change_is_explained(service, fell):
     week = service.get("/v1/dashboard/changes", params=name | {"days": 7}).json()
     assert (week["changes"], week["earlier"]["day"]) == ([], fell["day"])
     assert service.get("/v1/dashboard/change", params=name | {"day": fell["day"], "days": 14}).status_code == 200
+
+
+def test_a_week_of_outage_is_told_in_a_longer_period(service, space):
+    name = {"space": space()}
+    first = datetime.now(UTC).replace(hour=0, minute=1, second=0) - timedelta(days=55)
+    good = {"atlas": 0, "nova": 0}
+    rows = []
+    for day in range(56):
+        for place in range(12):
+            route = "atlas" if place % 2 else "nova"
+            good[route] += 1
+            usual = 0.25 if route == "atlas" and 25 <= day < 32 else 0.6
+            rows.append({
+                "id": f"{day} {place}", "started_at": (first + timedelta(days=day, seconds=place)).isoformat(),
+                "text": "aab", "route": route, "quality": float(good[route] * 0.618 % 1 < usual),
+            })  # fmt: skip
+    service.post("/v1/trajectories/batch", {"trajectories": rows}, params=name)
+    service.post("/v1/learn", params=name)
+    found = service.get("/v1/dashboard/changes", params=name | {"days": 40}).json()
+    assert [one["route"] for one in found["routes"]] == []
+    (told,) = (note for note in found["notes"] if note.startswith("From "))
+    assert "answers of “atlas” were rated lower than in the 60 days before and after: " in told
+    assert "It has recovered: 6" in told
