@@ -20,6 +20,7 @@ from sona_pg.domain.level_change import (
     sentence,
 )
 from sona_pg.domain.period_figures import SpaceEvent
+from sona_pg.domain.rating_source import source_sentence
 from sona_pg.domain.route_choice import RatingsSince
 from sona_pg.domain.topic import TopicNames
 from sona_pg.domain.wording import title, wordings
@@ -87,6 +88,16 @@ def told_changes(
     of_all = [one.change for one in beside]
     told = [(one, route_sentence(one, until), same_change(one, of_all)) for one in found]
     return [ToldRouteChange(one, f"{words} {same_sentence(one, same)}" if same else words) for one, words, same in told]
+
+
+def with_sources(session: Session, told: Sequence[ToldRouteChange]) -> list[ToldRouteChange]:
+    """Return changes of routes with the source that gave most ratings since, of those that are worse."""
+    worse = [one.change for one in told if one.change.is_worse]
+    sources = session.pages.overview.rating_sources(session.space, worse) if worse else {}
+    return [
+        replace(one, sentence=one.sentence + source_sentence(sources.get(one.change.route, []), one.change.after_rated))
+        for one in told
+    ]
 
 
 def ratings_since(session: Session, worse: Sequence[RouteChange]) -> Mapping[UUID, Mapping[str, RatingsSince]]:

@@ -117,7 +117,10 @@ class Overview:
         self, days: float = 30.0, until: date | None = None, beside: Sequence[ToldChange] = ()
     ) -> list[ToldRouteChange]:
         """Return the routes whose own quality changed in the last ``days``, those that changed most ratings first."""
-        return level_changes.told_changes(self._route_changes.within(self._session(), days, until), beside, until)
+        session = self._session()
+        found = self._route_changes.within(session, days, until)
+        told = level_changes.told_changes(found, beside, until)
+        return level_changes.with_sources(session, told)
 
     def hidden_changes(
         self, days: float, until: date | None, changes: Sequence[ToldChange], routes: Sequence[ToldRouteChange]

@@ -15,6 +15,7 @@ from sona_pg.domain.leaderboard import BadRatings
 from sona_pg.domain.level_change import ChangePart, FactsRevision, LevelChange, RouteChange
 from sona_pg.domain.overview_figures import CandidateMatches, LastDreams, SpanSums, ToldFact, VersionCurve, WantedFacts
 from sona_pg.domain.period_figures import DaySums, FoundRoutes, LikeQuality, SummedDays
+from sona_pg.domain.rating_source import SourceRatings
 from sona_pg.domain.route_choice import BestRoutes, RatingsSince
 from sona_pg.domain.space import Space
 from sona_pg.domain.topic_period import TopicSums
@@ -28,6 +29,7 @@ from sona_pg.store.found_candidates import read_candidates_with
 from sona_pg.store.label_rows import read_labels
 from sona_pg.store.outcome_samples import FoundFact, TimeSpan
 from sona_pg.store.rated_bad_rows import read_bad_ratings, read_rated_bad
+from sona_pg.store.rating_source_rows import read_sources
 from sona_pg.store.read_side import ReadSide
 from sona_pg.store.told_facts import read_told_facts
 from sona_pg.store.topic_cost_rows import TopicCosts, read_topic_costs
@@ -161,6 +163,10 @@ class OverviewStore:
         return self._read(
             "reading ratings since routes changed", lambda c: level_change_rows.read_since(c, space.space_id, worse)
         )
+
+    def rating_sources(self, space: Space, worse: Sequence[RouteChange]) -> Mapping[str, Sequence[SourceRatings]]:
+        """Return of routes that got ``worse`` who rated them since; of very many ratings, the newest."""
+        return self._read("reading who rated", lambda c: read_sources(c, space.space_id, worse))
 
     def excesses(self, series: Sequence[Sequence[DaySums]]) -> list[float]:
         """Return by how much more the days of each series, which all have ratings, differ than chance explains."""

@@ -82,3 +82,28 @@ def test_a_week_of_outage_is_told_in_a_longer_period(service, space):
     (told,) = (note for note in found["notes"] if note.startswith("From "))
     assert "answers of “atlas” were rated lower than in the 60 days before and after: " in told
     assert "It has recovered: 6" in told
+
+
+def test_a_source_that_gave_nearly_all_ratings_of_a_route_that_fell_is_named(service, space):
+    name = {"space": space()}
+    first = datetime.now(UTC).replace(hour=0, minute=1, second=0) - timedelta(days=DAYS - 1)
+    rows, spoilt = [], []
+    for day in range(DAYS):
+        for place in range(12):
+            spoilt.append(place % 2 == 0 and day >= 14)
+            rows.append({
+                "id": f"{day} {place}", "started_at": (first + timedelta(days=day, seconds=place)).isoformat(),
+                "text": "aab", "route": "card" if place % 2 == 0 else "other",
+                **({} if spoilt[-1] else {"quality": float(place % 10 != 3)}),
+            })  # fmt: skip
+    made = service.post("/v1/trajectories/batch", {"trajectories": rows}, params=name).json()["ids"]
+    facts = [
+        {"trajectory": id_, "quality": 0.0}
+        for id_, bad in zip(made, spoilt, strict=True) if bad
+    ]  # fmt: skip
+    assert service.post("/v1/feedback/batch", {"feedback": facts}, params=name).status_code < 300
+    service.post("/v1/learn", params=name)
+    (route,) = service.get("/v1/dashboard/changes", params=name).json()["routes"]
+    assert route["route"] == "card"
+    own = service.get("/v1/spaces").json()["source"]
+    assert route["sentence"].endswith(f" 60 of these 60 are by “{own}”: look whether they can be trusted.")
