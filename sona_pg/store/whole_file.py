@@ -24,7 +24,8 @@ def whole_file(path: Path) -> Iterator[Path]:
 
     A file is replaced in one step, that of a symbolic link where the link points to, and keeps its permissions; a new
     one is readable for its owner alone, since it holds what people asked. A device or pipe is never replaced, nor is a
-    file that a process has open: one of this process (``/dev/stdout``) gets the bytes where it writes next.
+    file that a process has open: one of this process (``/dev/stdout``) gets the bytes where it writes next, others at
+    their end.
 
     Raises:
         OSError: ``path`` cannot be written, or another process is writing it.
