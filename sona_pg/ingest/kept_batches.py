@@ -72,13 +72,18 @@ class KeptBatch:
     @property
     def named(self) -> str:
         """Its first record in words."""
-        return f"{'trajectory' if self.trajectory_count else 'feedback on'} {self.name}"
+        return named(self.name.bytes, is_trajectory=self.trajectory_count > 0)
 
     def __len__(self) -> int:
         return self.trajectory_count + self.feedback_count
 
 
 Batch = EncodedBatch | KeptBatch
+
+
+def named(trajectory: bytes, *, is_trajectory: bool) -> str:
+    """Return a trajectory, or else feedback on it, in words."""
+    return f"{'trajectory' if is_trajectory else 'feedback on'} {UUID(bytes=trajectory)}"
 
 
 def files_in(folder: Path) -> list[Path]:
@@ -105,9 +110,13 @@ def save(folder: Path, batch: Batch) -> Path:
     text = json.dumps(header).encode()
     body = b"".join([struct.pack("<I", len(text)), text, *parts, *(array.tobytes() for _, array in arrays)])
     temporary = folder / f".{batch.batch}"
-    temporary.write_bytes(HEAD.pack(len(body), crc32c(body)) + body)
     path = folder / f"{PREFIX}{batch.batch:020d}"
-    os.replace(temporary, path)
+    try:
+        temporary.write_bytes(HEAD.pack(len(body), crc32c(body)) + body)
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)  # else the folder is never empty
+        raise
     return path
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from sona_pg.ingest import candidate_log, guessed_clock, kept_batches
 from sona_pg.ingest.candidate_rows import Extra
 from sona_pg.ingest.kept_batches import Batch, KeptBatch
-from sona_pg.ingest.postponed import Postponed
+from sona_pg.ingest.postponed import PROVEN, Postponed
 from sona_pg.ingest.spool_folder import SET_ASIDE, Folder
 from sona_pg.recorder import HotPath
 
@@ -76,6 +76,7 @@ class Leftovers:
         self._found: list[Folder] = []
         self._fresh = False  # whether the current folder's first batch is still to be read
         self._file: Path | None = None  # of the encoded batch that was taken last
+        self._taken_at = 0.0  # monotonic seconds
         self._stays = False  # whether that file's record was postponed
         self._candidates: Path | None = None  # of the candidates that were returned last
         self._looked_at = -LOOK_EVERY
@@ -87,29 +88,50 @@ class Leftovers:
     def look(self, own: Path | None = None) -> None:
         """Look for folders whose process has ended, except ``own``, unless that was done a moment ago."""
         now = time.monotonic()
-        if self._found or (now - self._looked_at < LOOK_EVERY and not self.postponed.is_due(now)):
+        if self._found:
+            return
+        for file in self.postponed.due(now):
+            if not self._try(file.parent):
+                self.postponed.skip(file)
+        if self._found or now - self._looked_at < LOOK_EVERY:
             return
         self._looked_at = now
         self.postponed.forget_gone()
+        known = self.postponed.folders
         for root in self._roots:
             with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
                 for path in sorted(root.iterdir()):
-                    if path != own and path.name != SET_ASIDE and not path.name.startswith("."):
+                    if path not in known and path != own and path.name != SET_ASIDE and not path.name.startswith("."):
                         self._try(path)
 
-    def _try(self, path: Path) -> None:
+    def _try(self, path: Path) -> bool:
+        """Open a folder, unless its process lives or it cannot be read; files of slow records alone wait their turn."""
         try:
             folder = Folder(path, self._hot)
         except (BlockingIOError, FileNotFoundError, NotADirectoryError):  # it lives, or another process was faster
-            return
+            return False
         except OSError as exc:  # unreadable, such as another user's: it must not stop this process from recording
             if path not in self._unreadable:
                 log.error("spool: %s cannot be read (%s): its records are not written", path, exc.strerror)
             self._unreadable.add(path)
-            return
-        log.info("spool: %s was left by a process that has ended", path)
+            return False
+        files = kept_batches.files_in(path)
+        new = [file for file in files if not self.postponed.knows(file)]
+        if new:
+            log.info("spool: %s was left by a process that has ended", path)
+        for file in new:
+            if file.name.endswith(PROVEN):
+                self._adopt(file)
+        if files and all(self.postponed.holds_back(file) for file in files) and not folder.segments():
+            folder.close()
+            return True
         self._found.append(folder)
         self._fresh = True
+        return True
+
+    def _adopt(self, file: Path) -> None:
+        with suppress(OSError):  # it is read again when it is taken
+            self.postponed.adopt(file)
 
     def candidates(self) -> list[Extra] | None:
         """Return the current folder's candidates and sets, one file at a time; None: all are committed."""
@@ -142,11 +164,19 @@ class Leftovers:
         folder = self._found[0]
         return self._take_kept(folder) or self._take_records(folder, batch)
 
-    def postpone(self, record: KeptBatch, why: str, *, alone: bool) -> bool:
+    @property
+    def is_retry(self) -> bool:
+        """Whether the batch taken last is a record that was postponed before."""
+        return self._file is not None and self.postponed.knows(self._file)
+
+    def postpone(self, record: KeptBatch, why: str, *, alone: bool, proven: bool) -> bool:
         """Leave a record of the batch taken last, its only one if ``alone``, for later; return False if that fails."""
         if not alone or self._file is None:
-            return self.postponed.keep(record, why, own=False)
-        self.postponed.put_off_again(self._file)
+            return self.postponed.keep(record, why, own=False, proven=proven)
+        if self.postponed.knows(self._file):
+            self.postponed.put_off_again(self._file, record, why, time.monotonic() - self._taken_at)
+        else:
+            self.postponed.add(self._file, record, why, own=False, proven=proven)
         self._file = None
         self._stays = True
         return True
@@ -160,7 +190,7 @@ class Leftovers:
         if file is None:
             self._found[0].advance()
             return
-        self.postponed.stored(file)
+        self.postponed.done(file)
         try:
             file.unlink(missing_ok=True)
         except OSError as exc:  # it is read again later, and recognised as committed
@@ -185,7 +215,7 @@ class Leftovers:
                 continue
             batch = kept_batches.load(path)
             if batch is not None:
-                self._file = path
+                self._file, self._taken_at = path, time.monotonic()
                 return batch, True
             folder.set_aside(path, 0, "a wrong checksum")
             path.unlink()

@@ -40,7 +40,7 @@ class Progress:
 
     __slots__ = (
         "age", "batches", "changed", "closing", "conflicting", "counted", "done", "ended", "guard", "last_commit",
-        "learner_errors", "postponed", "refused", "rejected", "removed", "total", "waiters",
+        "learner_errors", "refused", "rejected", "removed", "total", "waiters",
     )  # fmt: skip
 
     def __init__(self, done: int, age: BacklogAge) -> None:
@@ -54,7 +54,6 @@ class Progress:
         self.batches = self.rejected = self.conflicting = self.learner_errors = 0
         self.counted = Losses()  # losses already added to the fleet's counters
         self.refused: dict[bytes, str] = {}  # durability 'sync': why an awaited record was refused
-        self.postponed: dict[bytes, str] = {}  # the same: why it was put off
         self.last_commit: datetime | None = None
         self.closing = False
         self.removed: SpaceRemoved | None = None  # nothing can be written any more

@@ -54,8 +54,14 @@ class Source(Protocol):
     def committed(self, batch: Batch) -> None:
         """Forget a batch, the oldest one taken."""
 
-    def postpone(self, batch: Batch, record: KeptBatch, why: str) -> bool:
-        """Write a record of the oldest batch taken to a file, for later; return False if that cannot be done."""
+    def is_of_others(self, batch: Batch) -> bool:
+        """Return whether the batch is from leftovers, which still have it."""
+
+    def postpone(self, batch: Batch, record: KeptBatch, why: str, *, proven: bool) -> bool:
+        """Write a record of the oldest batch taken to a file, for later; return False if that cannot be done.
+
+        ``proven``: others were committed since it failed first.
+        """
 
     def keep(self, extras: Sequence[Extra]) -> None:
         """Store candidates as durably as records, before they are queued. Raise StorageError if that fails."""
@@ -113,13 +119,12 @@ class RingSource:
         else:
             self.done += len(batch)
 
-    def postpone(self, batch: Batch, record: KeptBatch, why: str) -> bool:
+    def postpone(self, batch: Batch, record: KeptBatch, why: str, *, proven: bool) -> bool:
         if self.is_of_others(batch):
-            return self.left.postpone(record, why, alone=len(batch) == 1)
-        return self.left.postponed.keep(record, why, own=True)
+            return self.left.postpone(record, why, alone=len(batch) == 1, proven=proven)
+        return self.left.postponed.keep(record, why, own=True, proven=proven)
 
     def is_of_others(self, batch: Batch) -> bool:
-        """Return whether the batch is from leftovers, which still have it."""
         return batch is self._of_others
 
     def keep(self, extras: Sequence[Extra]) -> None:

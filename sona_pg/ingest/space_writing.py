@@ -107,7 +107,8 @@ class Service:
     @property
     def goes_on(self) -> bool:
         """Whether the next turn must come before the interval is over."""
-        return bool(self._parts.source.left) or self.urgent
+        left = self._parts.source.left
+        return bool(left) or left.postponed.is_due(time.monotonic()) or self.urgent
 
     @property
     def waiting(self) -> int:
@@ -206,7 +207,12 @@ class Service:
             self._say_dropped(losses.dropped)
         # Feedback with sequences given by the caller may arrive twice: it is checked even without a replay.
         written = yield from parts.delivery.deliver(
-            batch, losses, careful=parts.source.may_repeat, meanwhile=self._take_ahead, postpone=self._postpone
+            batch,
+            losses,
+            careful=parts.source.may_repeat,
+            meanwhile=self._take_ahead,
+            postpone=self._postpone,
+            tried=parts.source.is_of_others(batch) and parts.source.left.is_retry,
         )
         if written.conflicting:
             self._say_conflicting(written.conflicting)
@@ -227,15 +233,16 @@ class Service:
             self.writing = None
             self._settle()
 
-    def _postpone(self, record: KeptBatch, why: str) -> bool:
-        """Leave a record of the batch that is written for later; return False if that cannot be done."""
-        parts, taken = self._parts, self.writing
-        if taken is None or not parts.source.postpone(taken.batch, record, why):
+    def _postpone(self, record: KeptBatch, why: str, proven: bool) -> bool:
+        """Leave a record of the batch that is written for later; return False if that cannot be done.
+
+        Without proof that it alone is slow it makes way for others only.
+        """
+        source, taken = self._parts.source, self.writing
+        if taken is None:
             return False
-        if self._config.durability == "sync":
-            with parts.progress.changed:
-                parts.progress.postponed[record.name.bytes] = why
-        return True
+        behind = self.waiting - (0 if source.is_of_others(taken.batch) else len(taken.batch))
+        return (proven or behind > 0) and source.postpone(taken.batch, record, why, proven=proven)
 
     def _settle(self) -> None:
         progress = self._parts.progress

@@ -113,10 +113,13 @@ class SpoolSource:
             self._own.advance()
             self.done += self._own.records
 
-    def postpone(self, batch: Batch, record: KeptBatch, why: str) -> bool:
-        if batch is self._of_others:
-            return self.left.postpone(record, why, alone=len(batch) == 1)
-        return self.left.postponed.keep(record, why, own=True)
+    def postpone(self, batch: Batch, record: KeptBatch, why: str, *, proven: bool) -> bool:
+        if self.is_of_others(batch):
+            return self.left.postpone(record, why, alone=len(batch) == 1, proven=proven)
+        return self.left.postponed.keep(record, why, own=True, proven=proven)
+
+    def is_of_others(self, batch: Batch) -> bool:
+        return batch is self._of_others
 
     def keep(self, extras: Sequence[Extra]) -> None:
         """Write candidates to a file, before a record names them; StorageError if that cannot be done."""
