@@ -13,11 +13,13 @@ from sona_pg.domain.level_change import ratings, share, tenths
 from sona_pg.domain.period_figures import DaySums, PeriodSums, QualityChange
 
 CHANCE = 0.01  # of finding a change among all days though there is none, as sona.quality_changes has it
+FOUND = NormalDist().inv_cdf(0.9)  # by which a fall that is found nine times of ten exceeds what is just told
 STRETCH = 14  # days of the fall that is looked for
 NAMED = 3  # routes
 COMPARED = 12  # routes with most ratings: among more of them chance alone makes some worse
 FEWEST = 20  # ratings on either side, for the mean of all
 FEWEST_OF_ROUTE = 10
+STEPS = 5  # of approximation: more change nothing that is shown
 
 
 class Series(NamedTuple):
@@ -36,7 +38,7 @@ class Series(NamedTuple):
         return cls(route, round(within * STRETCH / span), known)
 
     def smallest_fall(self, excess: float, routes: int) -> float | None:
-        """Return how large a fall of two weeks must be to be told; None: these ratings could show none.
+        """Return how large a fall of two weeks must be to be told nine times of ten; None: none is so large.
 
         As of a spell in ``sona.quality_changes``, every pair of days counts as a look; those of ``routes`` as well.
         """
@@ -47,9 +49,18 @@ class Series(NamedTuple):
             return None
         looks = len(self.days) * (len(self.days) - 1) / 2 * (1 if self.route is None else max(routes, 1))
         sure = NormalDist().inv_cdf(1 - CHANCE / looks / 2)
-        spread = max(whole.quality * (1 - whole.quality), 0.01) * excess
-        fall = sure * math.sqrt(spread * (1 / self.stretch + 1 / outside))
+        level, fall = _spread(whole.quality), 0.0
+        for _ in range(STEPS):  # ratings of the fall spread as its own level has it, and it moves the mean of all
+            fallen = _spread(max(whole.quality - fall, 0.0))
+            mixed = _spread(max(whole.quality - fall * self.stretch / whole.rated, 0.0))
+            told = sure * math.sqrt(excess * mixed * (1 / self.stretch + 1 / outside))
+            fall = told + FOUND * math.sqrt(excess * (fallen / self.stretch + level / outside))
         return fall if fall < whole.quality else None
+
+
+def _spread(quality: float) -> float:
+    """Return the variance of a rating of such a mean, nearly as thumbs have it."""
+    return max(quality * (1 - quality), 0.01)
 
 
 def hidden_sentence(series: Sequence[Series], falls: Sequence[float | None], is_changed: bool = False) -> str:
