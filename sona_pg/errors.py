@@ -92,10 +92,6 @@ class DatabaseUnavailable(DatabaseError, Unavailable):
     """Postgres does not answer now; the same call may succeed later."""
 
 
-class RecordPutOff(DatabaseUnavailable):
-    """A record took too long alone: it waits in a file, and is tried again now and then; others are stored."""
-
-
 class DatabaseRefused(DatabaseError):
     """Postgres refused a login or a statement, and will refuse it again until an administrator mends what it names."""
 

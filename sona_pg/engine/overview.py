@@ -269,7 +269,7 @@ class Overview:
     def said(self, trajectory: UUID) -> Mapping[str, Fact]:
         """Return what each source says of a trajectory now, facts that this process has just recorded included."""
         session = self._session()
-        session.commit_earlier(SAID_WITHIN)
+        self._engine.flush(SAID_WITHIN)
         return standing(session.database.exports.said(session.space, trajectory))
 
     def answers(self, x: ArrayLike, versions: Sequence[int], k: int = 5) -> OldAnswers:
@@ -284,7 +284,7 @@ class Overview:
         vector, most = as_direction(x, self._engine.dim), require_count(k)
         told = self._routes_now(session, self.not_offered())  # what is being found is awaited, and all asked again
         then = (self._past.of(session, require_version(version)) for version in versions)
-        session.commit_earlier(SAID_WITHIN)  # what was said or taken back a moment ago counts
+        self._engine.flush(SAID_WITHIN)  # what was said or taken back a moment ago counts
         return old_answers(session, vector, most, then, told, self._topic_names(session), self._texts)
 
     def facts_near(self, x: ArrayLike, k: int = 40) -> list[LearnedFact]:

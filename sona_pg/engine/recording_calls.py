@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from uuid import UUID
 
 from sona_pg.engine.shared_trajectories import SharedCalls
@@ -48,19 +47,10 @@ class RecordingCalls(SharedCalls):
             sequence=sequence, cost=cost,
         )  # fmt: skip
 
-    def flush(self, timeout: float | None = 60.0, *, of: Iterable[UUID] | None = None) -> None:
-        """Return once all earlier records are committed.
-
-        Args:
-            timeout: seconds; None waits without limit.
-            of: trajectories, with their feedback: of records that take too long alone, and were put off, only those of
-                these count.
+    def flush(self, timeout: float | None = 60.0) -> None:
+        """Return once all earlier records are committed; None waits without limit.
 
         Raises:
             DatabaseUnavailable: ``timeout`` seconds have passed; unwritten records are kept and tried again.
-            RecordPutOff: so is a record of ``of`` that took too long alone.
         """
-        if of is None:
-            self._session.flush(timeout)
-        else:
-            self._session.commit_earlier(timeout, of)
+        self._session.flush(timeout)

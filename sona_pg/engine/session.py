@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,16 +97,6 @@ class Session(OpenedSpace):
         self.writer.flush(timeout)
         self._figures.forget()
 
-    def commit_earlier(self, timeout: float | None, of: Iterable[UUID] = ()) -> None:
-        """Return once all earlier records are committed but those put off; raise if one is of the trajectories ``of``.
-
-        What is put off may never be stored: other calls do not wait for it.
-        """
-        self.require_open()
-        self.writer.flush(timeout, postponed=False)
-        self.writer.require_not_put_off(of)
-        self._figures.forget()
-
     def retire_candidates(self, ids: Sequence[str]) -> int:
         """Answer with candidates no more; see ``SonaEngine.retire_candidates``."""
         return self._change_candidates(lambda: self.database.retirements.retire(self.space, ids))
@@ -124,7 +113,7 @@ class Session(OpenedSpace):
         except UnknownCandidate:
             if settled:
                 raise
-            self.commit_earlier(LEARN_TIMEOUT)  # they may have been given to this server a moment ago
+            self.flush(LEARN_TIMEOUT)  # they may have been given to this server a moment ago
             changed = change()
         self.refresh()
         return changed
@@ -132,7 +121,7 @@ class Session(OpenedSpace):
     def learn(self) -> CycleResult:
         """Commit all records, run loop B on them, and serve the result."""
         self.require_database()
-        self.commit_earlier(LEARN_TIMEOUT)
+        self.flush(LEARN_TIMEOUT)
         self.keep_kinds()
         assert self._coordinator is not None
         result = self._coordinator.force()
@@ -154,7 +143,7 @@ class Session(OpenedSpace):
         self.require_open()
         if self._space is None or self._coordinator is None:
             return None
-        self.commit_earlier(LEARN_TIMEOUT)
+        self.flush(LEARN_TIMEOUT)
         self.keep_kinds()
         result = self._coordinator.run_asked()
         if result is not None:
@@ -164,7 +153,7 @@ class Session(OpenedSpace):
     def stage(self) -> CycleResult:
         """Commit all records, learn from one slice, and store the result as a candidate version."""
         self.require_database()
-        self.commit_earlier(LEARN_TIMEOUT)
+        self.flush(LEARN_TIMEOUT)
         self.keep_kinds()
         assert self._coordinator is not None
         return self._coordinator.stage()
@@ -172,7 +161,7 @@ class Session(OpenedSpace):
     def judge(self) -> list[Gate]:
         """Commit all records, and judge the versions whose gates are open; see ``SonaEngine.judge``."""
         self.require_database()
-        self.commit_earlier(LEARN_TIMEOUT)
+        self.flush(LEARN_TIMEOUT)
         assert self._coordinator is not None
         keeper = self.runtime.learner.gatekeeper
         open_gates = keeper.with_news([self.space.space_id])
@@ -196,7 +185,7 @@ class Session(OpenedSpace):
     def rebuild(self, publish: bool) -> RebuildResult:
         """Learn the space again from its ledger; see ``SonaEngine.rebuild``."""
         self.require_database()
-        self.commit_earlier(LEARN_TIMEOUT)
+        self.flush(LEARN_TIMEOUT)
         result = rebuild(self.database, self.space, self._config, publish=publish)
         self.refresh()
         return result
@@ -204,7 +193,7 @@ class Session(OpenedSpace):
     def erase(self, subject: Subject, key: Key, **how: Any) -> Receipt:
         """Erase the data of a subject, and serve the result; see ``SonaEngine.forget``."""
         self.require_database()
-        self.commit_earlier(LEARN_TIMEOUT)
+        self.flush(LEARN_TIMEOUT)
         receipt = erase(self.database, self.space, self._config, subject, key, **how)
         self.refresh()
         self._figures.forget()

@@ -59,7 +59,7 @@ class SharedCalls(EngineLifetime):
         session = self._session
         session.require_database()
         if not session.writer.candidates_settled:
-            session.writer.flush(END_TIMEOUT, backlog=False, postponed=False)  # its candidates come before it
+            session.writer.flush(END_TIMEOUT, backlog=False)  # the candidates that it names are committed before it
         frame = base64.b64encode(self.frame_of(trajectory)).decode()
         stored = session.database.shared.begin(session.space, trajectory.id, {"frame": frame})
         self.let_go(trajectory)
@@ -121,7 +121,7 @@ class SharedCalls(EngineLifetime):
                 raise DatabaseUnavailable(f"the buffer is full, so trajectory {id} is not ended: end it again")
             # The stored rows go after the record's commit. A process that dies in between leaves both, and the end that
             # is sent again makes the same record, whose id the ledger knows.
-            session.writer.flush(END_TIMEOUT, backlog=False, postponed=False)
+            session.writer.flush(END_TIMEOUT, backlog=False)
 
     def _repeat(self, trajectory: Trajectory, part: SharedPart) -> None:
         told = part.content

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -13,14 +13,12 @@ from psycopg.errors import LockNotAvailable, UndefinedTable
 from sqlalchemy.exc import SQLAlchemyError
 
 from sona_pg.ingest import commit
-from sona_pg.ingest.attempts import FIRST_PAUSE, LONGEST_PAUSE, described, drawn
 from sona_pg.ingest.commit import Losses, Origin, Rejected, Written
-from sona_pg.ingest.kept_batches import Batch, KeptBatch
+from sona_pg.ingest.kept_batches import Batch
 from sona_pg.ingest.link import Link, Overdue, Turns
 from sona_pg.ingest.numbers import BatchNumbers
 from sona_pg.ingest.own_worker import Moved, OwnWorkers
 from sona_pg.ingest.parts import Part
-from sona_pg.ingest.postponed import Stored
 from sona_pg.ingest.refusals import NOT_SUPPORTED, is_content_error, is_too_long, state_of
 from sona_pg.ingest.rejects import Rejects
 
@@ -33,33 +31,13 @@ GROW_AFTER = 8  # parts of the size that fits, until twice as much is tried
 SLOW = 4.0
 
 
-Postpone = Callable[[KeptBatch, str, bool], bool]
-
-
-@dataclass(slots=True)
-class _Suspect:
-    part: Part  # of one record, which took too long
-    stored: int  # records of its kind when it failed first
-    why: str
-    failures: int = 0
-
-
 class Delivery:
     """Commits encoded batches of one space; one thread at a time calls it."""
 
     def __init__(
-        self,
-        link: Link,
-        origin: Origin,
-        numbers: BatchNumbers,
-        rejected: Rejects,
-        own_workers: OwnWorkers,
-        stored: Stored,
+        self, link: Link, origin: Origin, numbers: BatchNumbers, rejected: Rejects, own_workers: OwnWorkers
     ) -> None:
-        """Write over ``link``, or where there is one to the space's own worker.
-
-        ``rejected`` keeps refused rows, ``stored`` counts the others.
-        """
+        """Write over ``link``, or where there is one to the space's own worker; ``rejected`` keeps refused rows."""
         self._own_workers = own_workers
         self._link = link
         self._origin = origin
@@ -67,20 +45,11 @@ class Delivery:
         self._rejects = rejected
         self._fits: int | None = None  # records a transaction, after a larger one took too long; None: no limit
         self._fitted = 0  # parts of that size since it was found
-        self._stored = stored
-        self._pause = FIRST_PAUSE  # seconds, after a record took too long again
         self._guarded = False  # whether row-level security was found to apply to this role
 
     def deliver(
-        self,
-        encoded: Batch,
-        losses: Losses,
-        *,
-        careful: bool,
-        meanwhile: Callable[[], None],
-        postpone: Postpone,
-        tried: bool,
-    ) -> Turns[Written]:
+        self, encoded: Batch, losses: Losses, *, careful: bool, meanwhile: Callable[[], None]
+    ) -> Turns[Written]:  # fmt: skip
         """Commit the whole batch, in several transactions if need be, and return the counts of added rows.
 
         Args:
@@ -88,43 +57,38 @@ class Delivery:
             losses: counted in the same transaction.
             careful: some of it may have been committed by a process that died.
             meanwhile: called while the server works.
-            postpone: takes a record that exceeds the time limits for later, why, and whether others of its kind were
-                committed since it did first: else the server may be slow rather than it. False: the record is tried
-                again here.
-            tried: the batch is a record that was postponed before: one attempt suffices.
 
         Raises:
             DatabaseUnavailable: the link was abandoned.
             SpaceRemoved: the space is gone.
         """
-        total, pending, slow = Written(), [Part.whole(encoded)], list[_Suspect]()
-        while pending or slow:
-            suspect = None if pending else slow.pop(0)  # all others come first
-            part = suspect.part if suspect else pending.pop()
+        total = Written()
+        pending = [Part.whole(encoded)]
+        while pending:
+            part = pending.pop()
             if self._fits is not None and len(part) > self._fits:
                 pending += reversed(part.split(self._fits, self._numbers.next()))
                 continue
-            written = yield from self._in_time(part, losses, careful, meanwhile)
-            if isinstance(written, Exception):
-                if len(part) > 1:
-                    self._shrink(part, written)
+            try:
+                written = yield from self._deliver(part, losses, careful, meanwhile)
+            except Overdue as exc:
+                earlier = yield from self._before(part)
+                if earlier is None:
+                    self._shrink(part, exc)
                     pending.append(part)
                     continue
-                self._link.note(written)
-                self._link.retries += 1
-                slow.append(suspect or _Suspect(part, self._stored.like(part), ""))
-                slow[-1].why, slow[-1].failures = described(written), slow[-1].failures + 1
-                if not self._put_off(slow, postpone, tried=tried, makes_way=not pending) and not pending:
-                    yield drawn(self._pause)
-                    self._pause = min(2 * self._pause, LONGEST_PAUSE)
+                written = earlier
+            except psycopg.Error as exc:
+                if not is_too_long(exc):
+                    raise
+                self._shrink(part, exc)
+                pending.append(part)
                 continue
             if written.taken:
                 self._numbers.restart()
                 pending.append(part.renumbered(self._numbers.next()))
                 continue
             self._fit(part)
-            self._pause = FIRST_PAUSE
-            self._stored.add(written)
             total.add(written)
             total.rejected += written.rejected
             total.conflicting += written.conflicting
@@ -134,40 +98,9 @@ class Delivery:
                 yield 0.0
         return total
 
-    def _put_off(self, slow: list[_Suspect], postpone: Postpone, *, tried: bool, makes_way: bool) -> bool:
-        """Postpone the last of ``slow``, or all if the batch can only wait; return whether any was."""
-
-        def put_off(place: int, *, proven: bool) -> bool:
-            # Nothing of it was committed, so that another number does no harm: the batch's may be a part's by now.
-            one = slow[place]
-            done = postpone(one.part.extracted(self._numbers.next()), one.why, proven)
-            if done:
-                del slow[place]
-            return done
-
-        last, before = slow[-1], len(slow)
-        if tried or (last.failures > 1 and self._stored.like(last.part) > last.stored):
-            put_off(-1, proven=True)
-        elif makes_way and all(one.failures > 1 for one in slow):
-            while slow and put_off(0, proven=False):
-                pass
-        return len(slow) < before
-
-    def _in_time(
-        self, part: Part, losses: Losses, careful: bool, meanwhile: Callable[[], None]
-    ) -> Turns[Written | psycopg.Error | Overdue]:
-        """Commit a part; return the error if it took too long, and nothing of it was committed."""
-        try:
-            return (yield from self._deliver(part, losses, careful, meanwhile))
-        except Overdue as exc:
-            return (yield from self._before(part)) or exc
-        except psycopg.Error as exc:
-            if not is_too_long(exc):
-                raise
-            return exc
-
     def _deliver(self, part: Part, losses: Losses, careful: bool, meanwhile: Callable[[], None]) -> Turns[Written]:
         now = datetime.now(UTC)
+        splits = len(part) > 1
         if not careful:
             try:
                 written = self._directly(part, losses, now, meanwhile)
@@ -177,7 +110,7 @@ class Delivery:
                     yield from self._link.deliver(
                         part.number,
                         lambda raw: self._write(raw, part, losses, now, meanwhile),
-                        splits=True,
+                        splits=splits,
                     )
                 )
             except psycopg.Error as exc:
@@ -200,7 +133,7 @@ class Delivery:
                 self._rejects.keep(part.number, rejected, now)
             return written
 
-        written = yield from self._link.deliver(part.number, carefully, splits=True)
+        written = yield from self._link.deliver(part.number, carefully, splits=splits)
         return replace(written, rejected=rejected, conflicting=conflicting)
 
     def _directly(self, part: Part, losses: Losses, now: datetime, meanwhile: Callable[[], None]) -> Written | None:
@@ -221,8 +154,8 @@ class Delivery:
             self._own_workers.forget(space)
             return None
         except (psycopg.Error, SQLAlchemyError, OSError) as exc:
-            if is_content_error(exc) or is_too_long(exc):
-                raise
+            if is_content_error(exc) or (is_too_long(exc) and len(part) > 1):
+                raise  # a single record cannot be halved: it waits on the usual way
             if way is not None and not isinstance(exc, LockNotAvailable):
                 self._own_workers.avoid(way, exc)
             return None

@@ -63,17 +63,6 @@ class KeptBatch:
         """Rows of feedback."""
         return len(self.feedback_ids)
 
-    @property
-    def name(self) -> UUID:
-        """Id of its first trajectory, or of the one that its first feedback is on."""
-        ids = self.trajectory_ids if self.trajectory_count else self.feedback_ids
-        return UUID(bytes=ids[0].tobytes())
-
-    @property
-    def named(self) -> str:
-        """Its first record in words."""
-        return named(self.name.bytes, is_trajectory=self.trajectory_count > 0)
-
     def __len__(self) -> int:
         return self.trajectory_count + self.feedback_count
 
@@ -81,18 +70,13 @@ class KeptBatch:
 Batch = EncodedBatch | KeptBatch
 
 
-def named(trajectory: bytes, *, is_trajectory: bool) -> str:
-    """Return a trajectory, or else feedback on it, in words."""
-    return f"{'trajectory' if is_trajectory else 'feedback on'} {UUID(bytes=trajectory)}"
-
-
 def files_in(folder: Path) -> list[Path]:
     """Return the batches of a process, in the order of their numbers."""
     return sorted(folder.glob(f"{PREFIX}*"))
 
 
-def save(folder: Path, batch: Batch) -> Path:
-    """Write a batch to a file of ``folder``, atomically, and return its path.
+def save(folder: Path, batch: Batch) -> None:
+    """Write a batch to a file of ``folder``, atomically.
 
     Raises:
         OSError: it cannot be written.
@@ -110,14 +94,8 @@ def save(folder: Path, batch: Batch) -> Path:
     text = json.dumps(header).encode()
     body = b"".join([struct.pack("<I", len(text)), text, *parts, *(array.tobytes() for _, array in arrays)])
     temporary = folder / f".{batch.batch}"
-    path = folder / f"{PREFIX}{batch.batch:020d}"
-    try:
-        temporary.write_bytes(HEAD.pack(len(body), crc32c(body)) + body)
-        os.replace(temporary, path)
-    except OSError:
-        temporary.unlink(missing_ok=True)  # else the folder is never empty
-        raise
-    return path
+    temporary.write_bytes(HEAD.pack(len(body), crc32c(body)) + body)
+    os.replace(temporary, folder / f"{PREFIX}{batch.batch:020d}")
 
 
 def load(path: Path) -> KeptBatch | None:

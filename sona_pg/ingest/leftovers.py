@@ -12,8 +12,7 @@ from pathlib import Path
 
 from sona_pg.ingest import candidate_log, guessed_clock, kept_batches
 from sona_pg.ingest.candidate_rows import Extra
-from sona_pg.ingest.kept_batches import Batch, KeptBatch
-from sona_pg.ingest.postponed import PROVEN, Postponed
+from sona_pg.ingest.kept_batches import Batch
 from sona_pg.ingest.spool_folder import SET_ASIDE, Folder
 from sona_pg.recorder import HotPath
 
@@ -69,15 +68,12 @@ class Leftovers:
 
     def __init__(self, roots: Sequence[Path], hot: HotPath, space_id: int) -> None:
         """Search below ``roots``, which need not exist, for records like those of ``hot``."""
-        self.postponed = Postponed(roots, hot)
         self._roots = roots
         self._hot = hot
         self._space_id = space_id
         self._found: list[Folder] = []
         self._fresh = False  # whether the current folder's first batch is still to be read
         self._file: Path | None = None  # of the encoded batch that was taken last
-        self._taken_at = 0.0  # monotonic seconds
-        self._stays = False  # whether that file's record was postponed
         self._candidates: Path | None = None  # of the candidates that were returned last
         self._looked_at = -LOOK_EVERY
         self._unreadable: set[Path] = set()
@@ -87,51 +83,28 @@ class Leftovers:
 
     def look(self, own: Path | None = None) -> None:
         """Look for folders whose process has ended, except ``own``, unless that was done a moment ago."""
-        now = time.monotonic()
-        if self._found:
+        if self._found or time.monotonic() - self._looked_at < LOOK_EVERY:
             return
-        for file in self.postponed.due(now):
-            if not self._try(file.parent):
-                self.postponed.skip(file)
-        if self._found or now - self._looked_at < LOOK_EVERY:
-            return
-        self._looked_at = now
-        self.postponed.forget_gone()
-        known = self.postponed.folders
+        self._looked_at = time.monotonic()
         for root in self._roots:
             with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
                 for path in sorted(root.iterdir()):
-                    if path not in known and path != own and path.name != SET_ASIDE and not path.name.startswith("."):
+                    if path != own and path.name != SET_ASIDE and not path.name.startswith("."):
                         self._try(path)
 
-    def _try(self, path: Path) -> bool:
-        """Open a folder, unless its process lives or it cannot be read; files of slow records alone wait their turn."""
+    def _try(self, path: Path) -> None:
         try:
             folder = Folder(path, self._hot)
         except (BlockingIOError, FileNotFoundError, NotADirectoryError):  # it lives, or another process was faster
-            return False
+            return
         except OSError as exc:  # unreadable, such as another user's: it must not stop this process from recording
             if path not in self._unreadable:
                 log.error("spool: %s cannot be read (%s): its records are not written", path, exc.strerror)
             self._unreadable.add(path)
-            return False
-        files = kept_batches.files_in(path)
-        new = [file for file in files if not self.postponed.knows(file)]
-        if new:
-            log.info("spool: %s was left by a process that has ended", path)
-        for file in new:
-            if file.name.endswith(PROVEN):
-                self._adopt(file)
-        if files and all(self.postponed.holds_back(file) for file in files) and not folder.segments():
-            folder.close()
-            return True
+            return
+        log.info("spool: %s was left by a process that has ended", path)
         self._found.append(folder)
         self._fresh = True
-        return True
-
-    def _adopt(self, file: Path) -> None:
-        with suppress(OSError):  # it is read again when it is taken
-            self.postponed.adopt(file)
 
     def candidates(self) -> list[Extra] | None:
         """Return the current folder's candidates and sets, one file at a time; None: all are committed."""
@@ -164,33 +137,12 @@ class Leftovers:
         folder = self._found[0]
         return self._take_kept(folder) or self._take_records(folder, batch)
 
-    @property
-    def is_retry(self) -> bool:
-        """Whether the batch taken last is a record that was postponed before."""
-        return self._file is not None and self.postponed.knows(self._file)
-
-    def postpone(self, record: KeptBatch, why: str, *, alone: bool, proven: bool) -> bool:
-        """Leave a record of the batch taken last, its only one if ``alone``, for later; return False if that fails."""
-        if not alone or self._file is None:
-            return self.postponed.keep(record, why, own=False, proven=proven)
-        if self.postponed.knows(self._file):
-            self.postponed.put_off_again(self._file, record, why, time.monotonic() - self._taken_at)
-        else:
-            self.postponed.add(self._file, record, why, own=False, proven=proven)
-        self._file = None
-        self._stays = True
-        return True
-
     def committed(self) -> None:
-        """Forget the records taken last, unless they were postponed."""
-        stays, self._stays = self._stays, False
-        if stays:
-            return
+        """Forget the records taken last."""
         file, self._file = self._file, None
         if file is None:
             self._found[0].advance()
             return
-        self.postponed.done(file)
         try:
             file.unlink(missing_ok=True)
         except OSError as exc:  # it is read again later, and recognised as committed
@@ -211,11 +163,9 @@ class Leftovers:
 
     def _take_kept(self, folder: Folder) -> tuple[Batch, bool] | None:
         for path in kept_batches.files_in(folder.path):
-            if self.postponed.holds_back(path):
-                continue
             batch = kept_batches.load(path)
             if batch is not None:
-                self._file, self._taken_at = path, time.monotonic()
+                self._file = path
                 return batch, True
             folder.set_aside(path, 0, "a wrong checksum")
             path.unlink()

@@ -76,7 +76,7 @@ class Link:
             except Exception as exc:  # whatever went wrong, the rows must not be lost
                 if is_content_error(exc) or (splits and is_too_long(exc)):
                     raise
-                self.note(exc)
+                self._note(exc)
                 if splits and self._overdue:
                     self._require_wanted()
                     raise Overdue(described(exc)) from exc
@@ -154,8 +154,7 @@ class Link:
             raise
         return result
 
-    def note(self, exc: BaseException) -> None:
-        """Remember an error, and log it unless that was done a moment ago."""
+    def _note(self, exc: BaseException) -> None:
         self.last_error = described(exc)
         if self._attempts.may_log():
             self._said = True

@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
-from uuid import UUID
 
 from numpy.typing import ArrayLike
 
@@ -68,7 +67,7 @@ class Outage:
         self._extras = []
         self._succeeded.set()
 
-    def flush(self, timeout: float | None = None, *, backlog: bool = True, postponed: bool = True) -> None:
+    def flush(self, timeout: float | None = None, *, backlog: bool = True) -> None:
         """Return when everything recorded before this call is committed, by the future writer; see its ``flush``.
 
         Raises:
@@ -79,12 +78,7 @@ class Outage:
             self._fail(f"flush: {self.waiting} records are not committed after {timeout} s, and wait")
         assert self._successor is not None
         left = None if timeout is None else max(timeout - (time.monotonic() - began), 0.0)
-        self._successor.flush(left, backlog=backlog, postponed=postponed)
-
-    def require_not_put_off(self, trajectories: Iterable[UUID]) -> None:
-        """Raise ``RecordPutOff`` if the future writer has put off one of these, or feedback on it."""
-        if self._successor is not None:
-            self._successor.require_not_put_off(trajectories)
+        self._successor.flush(left, backlog=backlog)
 
     @property
     def waiting(self) -> int:

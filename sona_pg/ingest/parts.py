@@ -11,7 +11,7 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
-from sona_pg.ingest.kept_batches import Batch, KeptBatch
+from sona_pg.ingest.kept_batches import Batch
 
 HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER = b"\xff\xff"
@@ -52,28 +52,6 @@ class Part:
     def renumbered(self, number: int) -> Part:
         """Return the same rows under another number."""
         return Part(number, self.encoded, self.first, self.last)
-
-    def extracted(self, number: int) -> KeptBatch:
-        """Return a copy of these rows under another number; it does not keep the batch in memory."""
-        encoded, part = self.encoded, self.renumbered(number)
-        trajectories, feedback = self._trajectories, self._feedback
-        first, last = np.searchsorted(encoded.step_trajectory, [trajectories.start, trajectories.stop])
-        first_id, last_id = self.span or (None, None)
-        return KeptBatch(
-            batch=number,
-            trajectories=HEADER + (part._rows("trajectories") if self.trajectory_count else b"") + TRAILER,
-            steps=HEADER + (part._rows("steps") if self.trajectory_count else b"") + TRAILER,
-            feedback=HEADER + (part._rows("feedback") if self.feedback_count else b"") + TRAILER,
-            trajectory_rows=_moved(encoded.trajectory_rows, trajectories),
-            step_rows=_moved(encoded.step_rows, trajectories),
-            feedback_rows=_moved(encoded.feedback_rows, feedback),
-            trajectory_ids=encoded.trajectory_ids[trajectories].copy(),
-            feedback_ids=encoded.feedback_ids[feedback].copy(),
-            step_trajectory=encoded.step_trajectory[first:last] - np.int32(trajectories.start),
-            first_id=first_id,
-            last_id=last_id,
-            sequence_given=bool(encoded.sequence_given),
-        )
 
     @property
     def trajectory_count(self) -> int:
@@ -171,13 +149,6 @@ def sequences_given(columns: dict[str, list[Any]]) -> list[bool]:
 def chosen(columns: dict[str, list[Any]], rows: Sequence[int]) -> dict[str, list[Any]]:
     """Return the selected rows of all columns."""
     return {name: [values[row] for row in rows] for name, values in columns.items()}
-
-
-def _moved(rows: NDArray[np.int64], kept: slice) -> NDArray[np.int64]:
-    """Return the offsets of some rows in a stream of these alone."""
-    some = rows[kept.start : kept.stop + 1]
-    moved: NDArray[np.int64] = some - some[0] + len(HEADER)
-    return moved
 
 
 def _renumbered(rows: bytes, offsets: NDArray[np.int64], number: int) -> bytes:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from sona_pg.ingest.candidate_rows import Extra
-from sona_pg.ingest.kept_batches import Batch, KeptBatch
+from sona_pg.ingest.kept_batches import Batch
 from sona_pg.ingest.leftovers import Leftovers
 from sona_pg.recorder import HotPath, SpoolFile
 
@@ -53,15 +53,6 @@ class Source(Protocol):
 
     def committed(self, batch: Batch) -> None:
         """Forget a batch, the oldest one taken."""
-
-    def is_of_others(self, batch: Batch) -> bool:
-        """Return whether the batch is from leftovers, which still have it."""
-
-    def postpone(self, batch: Batch, record: KeptBatch, why: str, *, proven: bool) -> bool:
-        """Write a record of the oldest batch taken to a file, for later; return False if that cannot be done.
-
-        ``proven``: others were committed since it failed first.
-        """
 
     def keep(self, extras: Sequence[Extra]) -> None:
         """Store candidates as durably as records, before they are queued. Raise StorageError if that fails."""
@@ -119,12 +110,8 @@ class RingSource:
         else:
             self.done += len(batch)
 
-    def postpone(self, batch: Batch, record: KeptBatch, why: str, *, proven: bool) -> bool:
-        if self.is_of_others(batch):
-            return self.left.postpone(record, why, alone=len(batch) == 1, proven=proven)
-        return self.left.postponed.keep(record, why, own=True, proven=proven)
-
     def is_of_others(self, batch: Batch) -> bool:
+        """Return whether the batch is from leftovers, which still have it."""
         return batch is self._of_others
 
     def keep(self, extras: Sequence[Extra]) -> None:

@@ -94,7 +94,7 @@ class Service:
 
     def has_chores(self, now: float) -> bool:
         """Whether leftovers and memory are due for a check."""
-        return now >= self._look_at or self._parts.source.left.postponed.is_due(now)
+        return now >= self._look_at
 
     @property
     def urgent(self) -> bool:
@@ -107,8 +107,7 @@ class Service:
     @property
     def goes_on(self) -> bool:
         """Whether the next turn must come before the interval is over."""
-        left = self._parts.source.left
-        return bool(left) or left.postponed.is_due(time.monotonic()) or self.urgent
+        return bool(self._parts.source.left) or self.urgent
 
     @property
     def waiting(self) -> int:
@@ -207,12 +206,7 @@ class Service:
             self._say_dropped(losses.dropped)
         # Feedback with sequences given by the caller may arrive twice: it is checked even without a replay.
         written = yield from parts.delivery.deliver(
-            batch,
-            losses,
-            careful=parts.source.may_repeat,
-            meanwhile=self._take_ahead,
-            postpone=self._postpone,
-            tried=parts.source.is_of_others(batch) and parts.source.left.is_retry,
+            batch, losses, careful=parts.source.may_repeat, meanwhile=self._take_ahead
         )
         if written.conflicting:
             self._say_conflicting(written.conflicting)
@@ -233,17 +227,6 @@ class Service:
             self.writing = None
             self._settle()
 
-    def _postpone(self, record: KeptBatch, why: str, proven: bool) -> bool:
-        """Leave a record of the batch that is written for later; return False if that cannot be done.
-
-        Without proof that it alone is slow it makes way for others only.
-        """
-        source, taken = self._parts.source, self.writing
-        if taken is None:
-            return False
-        behind = self.waiting - (0 if source.is_of_others(taken.batch) else len(taken.batch))
-        return (proven or behind > 0) and source.postpone(taken.batch, record, why, proven=proven)
-
     def _settle(self) -> None:
         progress = self._parts.progress
         with progress.changed:
@@ -261,7 +244,7 @@ class Service:
         """Take the oldest records, leftovers first, after storing the candidates that leftovers name."""
         left = self._parts.source.left
         try:
-            if self.has_chores(time.monotonic()):
+            if time.monotonic() >= self._look_at:
                 self._look()
             while (rows := left.candidates()) is not None:
                 yield from self._parts.extras.replay(rows)

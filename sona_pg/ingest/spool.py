@@ -25,7 +25,7 @@ from sona_pg.errors import StorageError
 from sona_pg.ingest import kept_batches
 from sona_pg.ingest.candidate_log import CandidateLog
 from sona_pg.ingest.candidate_rows import Extra
-from sona_pg.ingest.kept_batches import Batch, KeptBatch
+from sona_pg.ingest.kept_batches import Batch
 from sona_pg.ingest.leftovers import Leftovers
 from sona_pg.ingest.spool_folder import SEGMENT_BYTES, Folder
 from sona_pg.recorder import HotPath, SpoolFile
@@ -112,14 +112,6 @@ class SpoolSource:
         else:
             self._own.advance()
             self.done += self._own.records
-
-    def postpone(self, batch: Batch, record: KeptBatch, why: str, *, proven: bool) -> bool:
-        if self.is_of_others(batch):
-            return self.left.postpone(record, why, alone=len(batch) == 1, proven=proven)
-        return self.left.postponed.keep(record, why, own=True, proven=proven)
-
-    def is_of_others(self, batch: Batch) -> bool:
-        return batch is self._of_others
 
     def keep(self, extras: Sequence[Extra]) -> None:
         """Write candidates to a file, before a record names them; StorageError if that cannot be done."""

@@ -54,19 +54,9 @@ class Folder:
         name = f"{time.time_ns() // 1_000_000}-{os.getpid()}-{secrets.token_hex(4)}"
         hidden = root / f".{name}"
         hidden.mkdir(parents=True, mode=0o700)
-        try:
-            folder = cls(hidden, hot, create=True)
-        except BaseException:
-            with suppress(OSError):
-                (hidden / "lock").unlink(missing_ok=True)
-                hidden.rmdir()
-            raise
-        try:
-            guessed_clock.write_down(hidden, hot)
-            folder.path = hidden.rename(root / name)
-        except BaseException:
-            folder.close()
-            raise
+        folder = cls(hidden, hot, create=True)
+        guessed_clock.write_down(hidden, hot)
+        folder.path = hidden.rename(root / name)
         return folder
 
     def segments(self) -> list[int]:

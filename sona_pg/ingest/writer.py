@@ -5,16 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from uuid import UUID
 
 from numpy.typing import ArrayLike
 from sqlalchemy import Engine, text
 
 from sona_pg.domain.memory import GroupOrder
-from sona_pg.errors import DatabaseError, DatabaseUnavailable, RecordPutOff, SpaceRemoved, StorageError
+from sona_pg.errors import DatabaseError, DatabaseUnavailable, SpaceRemoved, StorageError
 from sona_pg.ingest import candidate_rows, statements
 from sona_pg.ingest.backlog_age import BacklogAge
 from sona_pg.ingest.candidate_rows import CandidateSet, Extra
@@ -79,8 +78,7 @@ class Writer:
         self._shares_threads = services is not None
         numbers = BatchNumbers()
         self._link = Link(self._services.attempts)
-        stored = self._source.left.postponed.stored
-        self._delivery = Delivery(self._link, self._origin, numbers, self._rejects, self._services.own_workers, stored)
+        self._delivery = Delivery(self._link, self._origin, numbers, self._rejects, self._services.own_workers)
         self._extras = Extras(
             self._progress.changed, config.buffer_bytes, self._source, self._link, self._origin, numbers, self._rejects
         )
@@ -112,46 +110,23 @@ class Writer:
 
     # -- for the application --------------------------------------------------------------------------------
 
-    def flush(self, timeout: float | None = None, *, backlog: bool = True, postponed: bool = True) -> None:
-        """Return when everything recorded before this call is committed.
-
-        Args:
-            timeout: seconds; None: no limit.
-            backlog: what processes of this machine left that have ended is waited for as well, the records among it
-                that are known to be slow excepted.
-            postponed: so are this process's own records that take too long alone, and are tried now and then.
+    def flush(self, timeout: float | None = None, *, backlog: bool = True) -> None:
+        """Return when everything recorded before this call is committed; with ``backlog`` what others left as well.
 
         Raises:
             DatabaseUnavailable: it took longer than ``timeout`` seconds; nothing is lost.
             SpaceRemoved: the space is gone.
         """
-        if not self._wait_for(self._source.recorded, self._extras.put, timeout, backlog=backlog, postponed=postponed):
+        if not self._wait_for(self._source.recorded, self._extras.put, timeout, backlog=backlog):
             raise DatabaseUnavailable(
                 f"flush: {self.waiting} records are not committed after {timeout} s "
-                f"({self._why_waiting}); they wait and are tried again"
+                f"({self._link.last_error or 'still writing'}); they wait and are tried again"
             )
-
-    def require_not_put_off(self, trajectories: Iterable[UUID]) -> None:
-        """Raise ``RecordPutOff`` if one of these, or feedback on it, took too long alone, and is not stored."""
-        slow = self._source.left.postponed.slow
-        for trajectory in trajectories if slow else ():
-            why = slow.get((trajectory.bytes, True)) or slow.get((trajectory.bytes, False))
-            if why is not None:
-                raise RecordPutOff(
-                    f"trajectory {trajectory}, or feedback on it, is not committed: it took too long ({why}); it waits "
-                    "and is tried again"
-                )
 
     @property
     def waiting(self) -> int:
         """Records accepted and not committed yet."""
-        return self._source.recorded - self._progress.done + self._source.left.postponed.waiting
-
-    @property
-    def _why_waiting(self) -> str:
-        postponed = self._source.left.postponed.waiting
-        told = f"{postponed} of them took too long alone" if postponed else "still writing"
-        return self._link.last_error or told
+        return self._source.recorded - self._progress.done
 
     @property
     def candidates_settled(self) -> bool:
@@ -248,15 +223,14 @@ class Writer:
         if left or extras or backlog:
             raise DatabaseUnavailable(
                 f"{left} records and {len(extras)} lists of candidates could not be written within {timeout} s "
-                f"({self._why_waiting}): {fate}"
+                f"({self._link.last_error}): {fate}"
             )
 
     def _keep_what_is_left(self, extras: Sequence[Extra]) -> str:
         """Write the records in memory to files; return the sentence that says where they are. The service has ended."""
         where = f"they are in {self._root}, and the next process that opens this space on this machine writes them"
         source, service = self._source, self._service
-        unwritten = self.waiting - source.left.postponed.waiting  # the postponed ones are in files
-        if not isinstance(source, RingSource) or not (unwritten or extras):
+        if not isinstance(source, RingSource) or not (self.waiting or extras):
             return where
         taken = [found.batch for found in (service.writing, service.taken_ahead) if found is not None]
         try:
@@ -274,10 +248,7 @@ class Writer:
         """Have the space served now; the hot path calls it when half of its buffer is full."""
         self._services.ask(self._service)
 
-    def _wait_for(
-        self, records: int, extras: int, timeout: float | None, *, backlog: bool = False, postponed: bool = False,
-        trials: bool = True,
-    ) -> bool:  # fmt: skip
+    def _wait_for(self, records: int, extras: int, timeout: float | None, *, backlog: bool = False) -> bool:
         if os.getpid() != self._pid:
             raise DatabaseUnavailable("the engine was opened before this process was forked: open one here")
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -287,14 +258,7 @@ class Writer:
                 raise self._gone(progress.removed)
             progress.waiters += 1
             try:
-                left_over = self._source.left
-                while (
-                    progress.done < records
-                    or self._extras.done < extras
-                    or (backlog and left_over)
-                    or (trials and left_over.postponed.on_trial)
-                    or (postponed and left_over.postponed.waiting)
-                ):
+                while progress.done < records or self._extras.done < extras or (backlog and self._source.left):
                     if progress.removed:
                         raise self._gone(progress.removed)
                     if progress.ended or not self._services.is_alive:
@@ -310,7 +274,7 @@ class Writer:
 
     def _make_room(self) -> None:
         """``when_full="wait"``: called by the hot path when the buffer is full."""
-        if not self._wait_for(self._progress.done + 1, 0, self._stall_timeout, trials=False):
+        if not self._wait_for(self._progress.done + 1, 0, self._stall_timeout):
             raise DatabaseUnavailable(
                 f"the buffer is full, and nothing of it was committed for {self._stall_timeout} s "
                 f"({self._link.last_error or 'still writing'}): this record is not taken"
@@ -324,10 +288,6 @@ class Writer:
                 "the record waits and is tried again, whether it arrives is not known now"
             )
         progress = self._progress
-        if (reason := self._source.left.postponed.told_of(trajectory_id)) is not None:
-            raise DatabaseUnavailable(
-                f"not committed: the record took too long ({reason}); it waits in {self._root} and is tried again"
-            )
         if progress.refused:
             with progress.changed:
                 reason = progress.refused.pop(trajectory_id, None)
@@ -355,7 +315,7 @@ class Writer:
             if not wait:
                 self._extras.say_no_room()
                 return False
-            if not self._wait_for(0, done + 1, self._stall_timeout, trials=False):
+            if not self._wait_for(0, done + 1, self._stall_timeout):
                 raise DatabaseUnavailable(
                     f"{self._extras.bytes} bytes of candidates wait, and none were stored for {self._stall_timeout} s "
                     f"({self._link.last_error or 'still writing'}): these are not stored"

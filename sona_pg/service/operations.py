@@ -5,13 +5,10 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any, Generic, TypeVar
 from urllib.parse import parse_qsl
-from uuid import UUID
 
 import orjson
 from pydantic import BaseModel, ValidationError
@@ -24,7 +21,7 @@ from sona_pg.domain.access import AnsweredRequest, Scope
 from sona_pg.domain.act import acting_as
 from sona_pg.domain.ids import EPOCH
 from sona_pg.engine import AsyncSonaEngine, Store
-from sona_pg.errors import DatabaseError, RecordPutOff
+from sona_pg.errors import DatabaseError
 from sona_pg.service.callers import Caller, Callers
 from sona_pg.service.genai_telemetry import AwaitedTexts
 from sona_pg.service.hosted_spaces import HostedSpaces
@@ -217,11 +214,7 @@ class Operation:
             call.request.scope["sona.trajectory"] = _trajectory_of(call.request, call.body, answer)
             response = self._response(answer)
             # An answer that is repeated for a day must not be about records that a killed process has taken along.
-            about = _trajectories_of(call.request, call.body, answer)
-            await run_in_threadpool(partial(engine.engine.flush, COMMIT_TIMEOUT, of=about))
-        except RecordPutOff as exc:
-            await _noted(keys.release_request, space_id, key)
-            raise ProblemError(503, str(exc), headers={"Retry-After": "10"}) from exc
+            await run_in_threadpool(engine.engine.flush, COMMIT_TIMEOUT)
         except BaseException:
             await _noted(keys.release_request, space_id, key)
             raise
@@ -269,17 +262,6 @@ def _trajectory_of(request: Request, body: BaseModel, answer: Any) -> Any:
     elif found is None and isinstance(answer, Response):
         found = answer.headers.get("x-sona-trajectory")
     return found or getattr(body, "trajectory_id", None)
-
-
-def _trajectories_of(request: Request, body: BaseModel, answer: Any) -> list[UUID]:
-    """Return the ids of all trajectories that a request was about."""
-    many = list(answer.get("ids", ())) if isinstance(answer, dict) else []
-    many += [getattr(fact, "trajectory", None) for fact in getattr(body, "feedback", ())]
-    found = []
-    for one in (_trajectory_of(request, body, answer), *many):
-        with suppress(ValueError):
-            found.append(UUID(str(one)))
-    return found
 
 
 NOBODY = Caller("nobody", frozenset())

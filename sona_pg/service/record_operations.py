@@ -270,7 +270,7 @@ async def _record_all(
                     await make_room(engine)
                 end(place, handle)
                 if handle.refused:  # the buffer is full: once there is room, under the same id
-                    await engine.flush(10.0, of=())
+                    await engine.flush(10.0)
                     handle = begin(place, handle.id)
                     end(place, handle)
                 if handle.refused:
@@ -304,4 +304,4 @@ async def make_room(engine: AsyncSonaEngine) -> None:
     """Let other requests go on; wait for the writer where the buffer fills up."""
     await asyncio.sleep(0)
     if engine.waiting > 0.8 * engine.capacity:
-        await engine.flush(10.0, of=())
+        await engine.flush(10.0)
