@@ -13,12 +13,14 @@ from sona_pg.domain.overview_figures import MeanQuality, SpanSums
 from sona_pg.domain.period_figures import difference_interval
 
 CHANCE = 0.05  # that any topic of a period is told to have changed though none has
+ROUTES = 12  # of a topic
 
 
 class TopicSums(NamedTuple):
-    """Sums over the rated trajectories nearest to a pattern, in a period or in the one before."""
+    """Sums over the rated trajectories of a route nearest to a pattern, in a period or in the one before."""
 
     pattern: UUID
+    route: str | None
     is_now: bool
     rated: int
     quality: float
@@ -35,6 +37,14 @@ class TopicChange(NamedTuple):
     is_clear: bool  # beyond chance, with all topics of the period compared
 
 
+class RouteInPeriod(NamedTuple):
+    """How a route went in a topic."""
+
+    route: str
+    now: MeanQuality
+    before: MeanQuality
+
+
 @dataclass(frozen=True, slots=True)
 class TopicInPeriod:
     """How a topic went in a period."""
@@ -44,6 +54,7 @@ class TopicInPeriod:
     bad: int
     before: MeanQuality
     change: TopicChange | None  # None: a period has no ratings
+    routes: Sequence[RouteInPeriod]  # those with most ratings, the most first
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +77,20 @@ def topics_in_period(first: date, last: date, sums: Sequence[TopicSums]) -> Topi
     sure = NormalDist().inv_cdf(1 - CHANCE / max(compared, 1) / 2)
     topics = [
         TopicInPeriod(pattern, now, sum(one.bad for one in by_pattern[pattern] if one.is_now), before,
-                      _change(now, before, sure))
+                      _change(now, before, sure), _routes(by_pattern[pattern]))
         for pattern, (now, before) in means.items()
     ]  # fmt: skip
     topics.sort(key=lambda one: (-one.bad, -one.now.rated, one.pattern))
     return TopicsInPeriod(first, last, topics, any(one.sampled for one in sums))
+
+
+def _routes(sums: Sequence[TopicSums]) -> list[RouteInPeriod]:
+    by_route: dict[str, list[TopicSums]] = {}
+    for one in sums:
+        if one.route is not None:
+            by_route.setdefault(one.route, []).append(one)
+    found = [RouteInPeriod(route, _mean(known, True), _mean(known, False)) for route, known in by_route.items()]
+    return sorted(found, key=lambda one: (-one.now.rated - one.before.rated, one.route))[:ROUTES]
 
 
 def _mean(sums: Sequence[TopicSums], is_now: bool) -> MeanQuality:

@@ -111,6 +111,10 @@ class LinkedPatterns:
         spans = {known[0].id: _spans(known) for known in members.values() if len(known) > 1}
         return Topics(pooled, {id_: ids[of] for id_, of in zip(ids, first, strict=True)}, spans)
 
+    def queries(self, patterns: Collection[UUID]) -> list[str]:
+        """Return the typical queries of some patterns, those of the largest first."""
+        return [query for one in self._patterns if one.id in patterns for query in one.typical_queries]
+
     def levels(self) -> list[int]:
         """Return the numbers of topics to choose from beside all."""
         return [level for level in LEVELS if level < len(self._patterns)]

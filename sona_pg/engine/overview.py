@@ -35,7 +35,6 @@ from sona_pg.domain.route_choice import BestRoutes
 from sona_pg.domain.stored_trajectory import StoredTrajectory
 from sona_pg.domain.strayed_feedback import StrayedFeedback
 from sona_pg.domain.topic import TopicNames
-from sona_pg.domain.topic_period import TopicsInPeriod
 from sona_pg.domain.undo_plan import UndoPlan
 from sona_pg.engine import hidden_changes, level_changes, quality_curves
 from sona_pg.engine.coarse_topics import LinkedPatterns, Topics
@@ -52,12 +51,12 @@ from sona_pg.engine.period_overview import (
     events,
     mean_costs,
     period_figures,
-    topics_in,
 )
 from sona_pg.engine.routes_now import RoutesNow
 from sona_pg.engine.session import Session
 from sona_pg.engine.shared_finds import SharedFinds
 from sona_pg.engine.sona_engine import SonaEngine
+from sona_pg.engine.topic_periods import ToldTopics, told_topics
 from sona_pg.engine.undo_plans import undo_plan
 from sona_pg.learning.patterns.plane import Plane
 from sona_pg.serving.arguments import as_direction, require_count, require_version
@@ -182,12 +181,11 @@ class Overview:
         session = self._session()
         return self._grouped(session, topics).costs(session.pages.overview.topic_costs(session.space))
 
-    def topics_in_period(
-        self, days: float = 30.0, until: date | None = None, topics: int | None = None
-    ) -> TopicsInPeriod:
-        """Return the quality of the served topics in the last ``days``, and its change against those before."""
+    def topics_in_period(self, days: float = 30.0, until: date | None = None, topics: int | None = None) -> ToldTopics:
+        """Return the quality of the served topics in the last ``days``, its change, and routes that changed in one."""
         session = self._session()
-        return topics_in(session, days, self._grouped(session, topics), until)
+        names = self._topic_names(session)
+        return told_topics(session, self._linked_of(session)[1], names, days, until, topics)
 
     def memory_graph(self, find: str = "") -> PlacedGraph:
         """Return the best-connected part of the served memory graph, on the plane of the patterns.

@@ -22,8 +22,6 @@ from sona_pg.domain.period_figures import (
 )
 from sona_pg.domain.price_change import price_changes
 from sona_pg.domain.route_days import came_on
-from sona_pg.domain.topic_period import TopicsInPeriod, topics_in_period
-from sona_pg.engine.coarse_topics import Topics
 from sona_pg.engine.session import Session
 
 LISTED_ROUTES = 12  # by what they cost; the others are in the sums of the space
@@ -59,14 +57,6 @@ def days_of_period(session: Session, days: float, until: date | None = None) -> 
         return EPOCH.date(), EPOCH.date(), last
     first = start_of_period(end, max(days, 1.0)).date()
     return first - (last - first) - timedelta(days=1), first, last
-
-
-def topics_in(session: Session, days: float, topics: Topics, until: date | None = None) -> TopicsInPeriod:
-    """Return the quality of the live version's ``topics`` in the last ``days`` (UTC), and its change."""
-    earliest, first, last = days_of_period(session, days, until)
-    bad = session.config.patterns.failure_quality
-    sums = session.pages.overview.topic_sums(session.space, earliest, first, last, bad)
-    return topics_in_period(first, last, topics.sums(sums))
 
 
 def period_figures(session: Session, days: float, gone: frozenset[str], until: date | None = None) -> PeriodFigures:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, fields
 from datetime import date
-from typing import Annotated, Any, TypeVar
-from weakref import WeakKeyDictionary
+from typing import Annotated, Any
 
 from pydantic import AwareDatetime, BaseModel, Field
 
@@ -14,10 +11,8 @@ from sona_pg.domain.judged import standing
 from sona_pg.domain.leaderboard import ORDERS
 from sona_pg.domain.overview_figures import WantedFacts
 from sona_pg.domain.stored_trajectory import StoredTrajectory
-from sona_pg.engine import SonaEngine
 from sona_pg.engine.leaderboards import Wanted
 from sona_pg.engine.overview import Overview
-from sona_pg.engine.pattern_maps import AS_RATED
 from sona_pg.limits import LONGEST_ID, MOST_INT8
 from sona_pg.service.dashboard_answers import (
     ChangeReasonsAnswer,
@@ -30,13 +25,8 @@ from sona_pg.service.dashboard_answers import (
     QualityAnswer,
     RoutesAnswer,
 )
-from sona_pg.service.map_answers import (
-    LabelsAnswer,
-    MemoryAnswer,
-    PatternMapAnswer,
-    TopicCostsAnswer,
-    TopicPeriodsAnswer,
-)
+from sona_pg.service.dashboard_reads import LONGEST_FIND, DaysQuery, cost_unit_of, overview_of, period_of
+from sona_pg.service.map_answers import LabelsAnswer
 from sona_pg.service.operations import Call, Operations
 from sona_pg.service.request_answers import (
     AnswersAnswer,
@@ -49,19 +39,8 @@ from sona_pg.service.wire_vectors import Asked, vector_of
 
 operations = Operations("dashboard")
 
-LONGEST_FIND = 200  # characters of a search
 LONGEST_ROUTE = 1000
-MOST_TOPICS = 100_000
 MOST_COMPARED = 24  # versions of one request
-_overviews: WeakKeyDictionary[SonaEngine, Overview] = WeakKeyDictionary()
-R = TypeVar("R")
-
-
-class DaysQuery(BaseModel):
-    """How far back to look, from now or from the end of a day (UTC)."""
-
-    days: Annotated[float, Field(gt=0, le=3650)] = 30.0
-    until: Annotated[date, Field(ge=date(1970, 1, 1))] | None = None  # the last day
 
 
 class RoutesQuery(DaysQuery):
@@ -101,29 +80,6 @@ class FeedbackQuery(LimitQuery):
     asked_until: AwareDatetime | None = None  # without it
 
 
-class TopicsQuery(BaseModel):
-    """At most how many topics, in which patterns are put together by their centroids; absent: each pattern is one."""
-
-    topics: Annotated[int, Field(ge=1, le=MOST_TOPICS)] | None = None
-
-
-class MapQuery(BaseModel):
-    """Which version, and at most how many topics; 0: as many as have enough ratings."""
-
-    version: Annotated[int, Field(ge=0, le=MOST_INT8)] | None = None
-    topics: Annotated[int, Field(ge=AS_RATED, le=MOST_TOPICS)] | None = None
-
-
-class TopicDaysQuery(TopicsQuery, DaysQuery):
-    """How far back to look, and at most how many topics."""
-
-
-class MemoryQuery(BaseModel):
-    """A text of the nodes to show with what they are connected to; by default the best-connected part."""
-
-    find: Annotated[str, Field(max_length=LONGEST_FIND)] = ""
-
-
 class FindQuery(BaseModel):
     """The id of an imported row or of a trajectory, or a part of the id or text of a candidate."""
 
@@ -148,7 +104,7 @@ class FactsBody(Asked):
 @operations.add("GET", "/v1/dashboard/quality", scope="read", query=DaysQuery, answer=QualityAnswer)
 async def quality(call: Call[Any]) -> Any:
     """Return the quality over time; of more than 100,000 trajectories it is estimated from a sample."""
-    found = await _overview(call, lambda known: known.quality_over_time(*_period(call)))
+    found = await overview_of(call, lambda known: known.quality_over_time(*period_of(call)))
     points = [{"start": one.start, "end": one.end, **one.mean._asdict()} for one in found.points]
     return {"points": points, "sampled": found.sampled}
 
@@ -161,11 +117,11 @@ async def quality_changes(call: Call[Any]) -> Any:
     is another, and not as that of the others. ``notes``: how large a fall could hide, and weeks that were worse than
     the days around them.
     """
-    found = await _overview(call, lambda known: known.changes(*_period(call)))
-    earlier = await _overview(call, lambda known: known.earlier_change(*_period(call))) if not found else None
+    found = await overview_of(call, lambda known: known.changes(*period_of(call)))
+    earlier = await overview_of(call, lambda known: known.earlier_change(*period_of(call))) if not found else None
     told = [{**one.change._asdict(), "sentence": one.sentence} for one in (*found, *([earlier] if earlier else []))]
-    routes = await _overview(call, lambda known: known.route_changes(*_period(call), beside=found))
-    notes = await _overview(call, lambda known: known.hidden_changes(*_period(call), found, routes))
+    routes = await overview_of(call, lambda known: known.route_changes(*period_of(call), beside=found))
+    notes = await overview_of(call, lambda known: known.hidden_changes(*period_of(call), found, routes))
     return {
         "changes": told[: len(found)], "earlier": told[0] if earlier else None,
         "routes": [{**one.change._asdict(), "sentence": one.sentence} for one in routes], "notes": notes,
@@ -176,7 +132,7 @@ async def quality_changes(call: Call[Any]) -> Any:
 async def change_reasons(call: Call[Any]) -> Any:
     """Return one of these changes with what it came with: routes, topics, labels, users, versions and events."""
     day = call.query["day"]
-    found = await _overview(call, lambda known: known.explained_change(day, *_period(call)))
+    found = await overview_of(call, lambda known: known.explained_change(day, *period_of(call)))
     names = ("sentence", "reasons", "named", "parts", "events")
     return found.change._asdict() | {name: getattr(found, name) for name in names}
 
@@ -185,10 +141,10 @@ async def change_reasons(call: Call[Any]) -> Any:
 async def learning_curve(call: Call[Any]) -> Any:
     """Return the quality of what each version decided, as in SQL `sona.learning_curve`, from the daily figures."""
     names = ("version", "origin", "made_at", "learned", "first_day", "last_day")
-    found = await _overview(call, Overview.quality_by_version)
+    found = await overview_of(call, Overview.quality_by_version)
     points = [{**{name: getattr(one, name) for name in names}, **one.mean._asdict()} for one in found.points]
     told = {"points": points, "undecided": found.undecided._asdict(), "missing_days": found.missing_days}
-    return told | {"events": await _overview(call, Overview.events)}
+    return told | {"events": await overview_of(call, Overview.events)}
 
 
 @operations.add("GET", "/v1/dashboard/figures", scope="read", query=DaysQuery, answer=FiguresAnswer)
@@ -197,7 +153,7 @@ async def period_figures(call: Call[Any]) -> Any:
 
     Where all trajectories are older, as after an import, the period ends with the newest.
     """
-    found = await _overview(call, lambda known: known.figures(*_period(call)))
+    found = await overview_of(call, lambda known: known.figures(*period_of(call)))
     names = ("first_day", "last_day", "routes", "days", "as_of", "missing_days", "feedback")
     sums = {
         name: None if (one := getattr(found, name)) is None else one._asdict()
@@ -210,7 +166,7 @@ async def period_figures(call: Call[Any]) -> Any:
     }  # fmt: skip
     lists = {name: [one._asdict() for one in getattr(found, name)] for name in ("prices", "traffic")}
     return (
-        {name: getattr(found, name) for name in names} | sums | {"since_start": told} | lists | await _cost_unit(call)
+        {name: getattr(found, name) for name in names} | sums | {"since_start": told} | lists | await cost_unit_of(call)
     )
 
 
@@ -223,46 +179,10 @@ async def route_leaderboard(call: Call[Any]) -> Any:
     without it last; of more than 50,000 routes, of those taken most often and those rated bad. ``changed``: as in
     ``sona.route_changes``.
     """
-    days, until = _period(call)
+    days, until = period_of(call)
     wanted = Wanted(*(call.query[name] for name in ("find", "order", "descending")))
-    found = await _overview(call, lambda known: known.leaderboard(days, wanted, until))
-    return found._asdict() | await _cost_unit(call)
-
-
-@operations.add("GET", "/v1/dashboard/patterns", scope="read", query=MapQuery, answer=PatternMapAnswer)
-async def pattern_map(call: Call[Any]) -> Any:
-    """Return the largest patterns of a version, by default the served one, on a plane.
-
-    With `topics` patterns are put together by their centroids into at most so many, and the figures of each are those
-    of all its ratings; with 0 into as many as have a route with 10 ratings for half of the requests.
-    """
-    found = await _overview(call, lambda known: known.pattern_map(call.query["version"], call.query["topics"]))
-    return {name: getattr(found, name) for name in found.__slots__} | await _cost_unit(call)
-
-
-@operations.add("GET", "/v1/dashboard/topic-costs", scope="read", query=TopicsQuery, answer=TopicCostsAnswer)
-async def topic_costs(call: Call[Any]) -> Any:
-    """Return the costs of the questions of each live pattern; of a large space of its latest trajectories."""
-    found = await _overview(call, lambda known: known.topic_costs(call.query["topics"]))
-    return {"topics": [one._asdict() for one in found.topics], "latest": found.latest} | await _cost_unit(call)
-
-
-@operations.add("GET", "/v1/dashboard/topics", scope="read", query=TopicDaysQuery, answer=TopicPeriodsAnswer)
-async def topics_in_period(call: Call[Any]) -> Any:
-    """Return the quality of the live topics in the last days, and its change against those before.
-
-    Each rating counts for the topic nearest to its question; of very many, those of a sample.
-    """
-    found = await _overview(call, lambda known: known.topics_in_period(*_period(call), call.query["topics"]))
-    topics = [
-        {
-            "pattern": one.pattern, "bad": one.bad, "change": one.change and one.change._asdict(),
-            "before_rated": one.before.rated, "before_quality": one.before.quality,
-            **{name: getattr(one.now, name) for name in ("rated", "quality", "low", "high")},
-        }
-        for one in found.topics
-    ]  # fmt: skip
-    return {"first_day": found.first_day, "last_day": found.last_day, "topics": topics, "sampled": found.sampled}
+    found = await overview_of(call, lambda known: known.leaderboard(days, wanted, until))
+    return found._asdict() | await cost_unit_of(call)
 
 
 @operations.add("GET", "/v1/dashboard/labels", scope="read", query=DaysQuery, answer=LabelsAnswer)
@@ -271,7 +191,7 @@ async def quality_by_label(call: Call[Any]) -> Any:
 
     As in SQL `sona.quality_by_label`.
     """
-    found = await _overview(call, lambda known: known.labels(*_period(call)))
+    found = await overview_of(call, lambda known: known.labels(*period_of(call)))
     rows = {name: [one._asdict() for one in getattr(found, name)] for name in ("labels", "heavy_users", "always_good")}
     without = found.without_always_good
     days = {"first_day": found.first_day, "last_day": found.last_day}
@@ -279,34 +199,27 @@ async def quality_by_label(call: Call[Any]) -> Any:
 
 
 @operations.add("GET", "/v1/dashboard/spaces", scope="read", query=DaysQuery, answer=ComparedSpacesAnswer)
-async def spaces_in_period(call: Call[Any]) -> Any:
+async def spaces_inperiod_of(call: Call[Any]) -> Any:
     """Return requests and quality of the spaces in the last days of this one; with a key, of its own space alone.
 
     They are those of the daily figures; of more than 20 spaces those with most trajectories.
     """
     only = call.caller.space_id
-    found = await _overview(call, lambda known: known.compared_spaces(*_period(call), only))
+    found = await overview_of(call, lambda known: known.compared_spaces(*period_of(call), only))
     told = [{"space": one.space, "missing_days": one.missing_days, **one.sums._asdict()} for one in found.spaces]
     return found._asdict() | {"spaces": told}
-
-
-@operations.add("GET", "/v1/dashboard/memory", scope="read", query=MemoryQuery, answer=MemoryAnswer)
-async def memory_graph(call: Call[Any]) -> Any:
-    """Return the best-connected part of the memory graph, or what surrounds the nodes with a text."""
-    graph, dreams = await _overview(call, lambda known: (known.memory_graph(call.query["find"]), known.last_dreams()))
-    return {field.name: getattr(graph, field.name) for field in fields(graph)} | {"dreams": dreams and asdict(dreams)}
 
 
 @operations.add("GET", "/v1/dashboard/fleet", scope="read", query=LimitQuery, answer=FleetAnswer)
 async def fleet(call: Call[Any]) -> Any:
     """Return whether the space learns, and its servers."""
-    return await _overview(call, lambda known: known.fleet(call.query["limit"]))
+    return await overview_of(call, lambda known: known.fleet(call.query["limit"]))
 
 
 @operations.add("GET", "/v1/dashboard/cycles", scope="read", query=LimitQuery, answer=CyclesAnswer)
 async def cycles(call: Call[Any]) -> Any:
     """Return the latest cycles of learning, newest first."""
-    return {"cycles": await _overview(call, lambda known: known.cycles(call.query["limit"]))}
+    return {"cycles": await overview_of(call, lambda known: known.cycles(call.query["limit"]))}
 
 
 @operations.add("GET", "/v1/dashboard/feedback", scope="read", query=FeedbackQuery, answer=FactsAnswer)
@@ -318,14 +231,14 @@ async def latest_feedback(call: Call[Any]) -> Any:
     """
     limit, names = call.query["limit"], ("since", "until", "bad", "source", "asked_since", "asked_until")
     wanted = WantedFacts(**{name: call.query[name] for name in names})
-    return {"facts": await _overview(call, lambda known: known.latest_feedback(limit, wanted))}
+    return {"facts": await overview_of(call, lambda known: known.latest_feedback(limit, wanted))}
 
 
 @operations.add("GET", "/v1/dashboard/requests", scope="read", query=FindQuery, answer=RequestsAnswer)
 async def found_requests(call: Call[Any]) -> Any:
     """Return the requests that have an id, or were imported of a row that had it in its file."""
-    found = await _overview(call, lambda known: known.requests(call.query["find"]))
-    return {"requests": [_request(one) for one in found]} | await _cost_unit(call)
+    found = await overview_of(call, lambda known: known.requests(call.query["find"]))
+    return {"requests": [_request(one) for one in found]} | await cost_unit_of(call)
 
 
 @operations.add("GET", "/v1/dashboard/rated-bad", scope="read", query=RouteQuery, answer=RequestsAnswer)
@@ -334,8 +247,8 @@ async def rated_bad(call: Call[Any]) -> Any:
 
     Of very many requests the newest are looked at.
     """
-    found = await _overview(call, lambda known: known.rated_bad(call.query["route"], *_period(call)))
-    return {"requests": [_request(one) for one in found]} | await _cost_unit(call)
+    found = await overview_of(call, lambda known: known.rated_bad(call.query["route"], *period_of(call)))
+    return {"requests": [_request(one) for one in found]} | await cost_unit_of(call)
 
 
 @operations.add("POST", "/v1/dashboard/answers", scope="read", body=AnswersBody, answer=AnswersAnswer)
@@ -343,7 +256,7 @@ async def answers(call: Call[AnswersBody]) -> Any:
     """Return what is answered to a question now, and what versions answer with the candidates of their time."""
     body = call.body
     x = await vector_of(call, body)
-    found = await _overview(call, lambda known: known.answers(x, body.versions, body.k))
+    found = await overview_of(call, lambda known: known.answers(x, body.versions, body.k))
     return found._asdict() | {"first": found.first and found.first._asdict()}
 
 
@@ -351,7 +264,7 @@ async def answers(call: Call[AnswersBody]) -> Any:
 async def facts_near(call: Call[FactsBody]) -> Any:
     """Return judged trajectories like a question, with the version that has learned each."""
     x = await vector_of(call, call.body)
-    return {"facts": await _overview(call, lambda known: known.facts_near(x, call.body.k))}
+    return {"facts": await overview_of(call, lambda known: known.facts_near(x, call.body.k))}
 
 
 @operations.add(
@@ -359,7 +272,7 @@ async def facts_near(call: Call[FactsBody]) -> Any:
 )
 async def find_candidates(call: Call[Any]) -> Any:
     """Find stored candidates by a part of their id or text, the retired ones as well."""
-    found = await _overview(call, lambda known: known.candidates_with(call.query["find"]))
+    found = await overview_of(call, lambda known: known.candidates_with(call.query["find"]))
     return {"candidates": [one._asdict() for one in found.candidates], "all": found.all}
 
 
@@ -375,24 +288,3 @@ def _request(stored: StoredTrajectory) -> dict[str, Any]:
             for fact in stored.facts
         ],
     }  # fmt: skip
-
-
-def _period(call: Call[Any]) -> tuple[float, date | None]:
-    return call.query["days"], call.query["until"]
-
-
-async def _cost_unit(call: Call[Any]) -> dict[str, Any]:
-    return {"cost_unit": await _overview(call, Overview.cost_unit)}
-
-
-async def _overview(call: Call[Any], read: Callable[[Overview], R]) -> R:
-    """Return what ``read`` finds in the space that is asked for; it runs in a thread for pages.
-
-    Raises:
-        ProblemError: 503: it takes long, and goes on.
-    """
-    engine = await call.engine()
-    known = _overviews.get(engine.engine)
-    if known is None:
-        known = _overviews[engine.engine] = Overview(engine.engine)
-    return await call.state.pages.run(read, known)

@@ -115,18 +115,46 @@ class TopicChangeAnswer(ChangeAnswer):
     is_clear: bool  # beyond chance, with all topics of the period compared
 
 
-class TopicPeriodRow(BaseModel):
-    """How a topic went in a period: means of its ratings with 95 % intervals, and the change."""
+class PeriodMeans(BaseModel):
+    """Mean of the ratings of a period with its 95 % interval, and of the period before."""
 
-    pattern: UUID
     rated: int
-    bad: int
     quality: float | None = None
     low: float | None = None
     high: float | None = None
     before_rated: int
     before_quality: float | None = None
+
+
+class TopicRoutePeriod(PeriodMeans):
+    """How a route went in a topic."""
+
+    route: str
+
+
+class TopicPeriodRow(PeriodMeans):
+    """How a topic went in a period, and its change."""
+
+    pattern: UUID
+    bad: int
     change: TopicChangeAnswer | None = None
+    routes: list[TopicRoutePeriod]  # those with most ratings, the most first
+
+
+class TopicRouteChangeRow(BaseModel):
+    """A route whose quality changed in one topic beyond chance, and not likewise elsewhere."""
+
+    route: str
+    patterns: list[UUID]  # that the topic is made of
+    sentence: str
+    rated: int
+    quality: float
+    before_rated: int
+    before_quality: float
+    elsewhere_rated: int
+    elsewhere_quality: float
+    elsewhere_before_rated: int
+    elsewhere_before_quality: float
 
 
 class TopicPeriodsAnswer(BaseModel):
@@ -136,6 +164,7 @@ class TopicPeriodsAnswer(BaseModel):
     last_day: date
     topics: list[TopicPeriodRow]
     sampled: bool  # there are too many ratings to look at them all
+    route_changes: list[TopicRouteChangeRow]  # the clearest first
 
 
 class LabelRow(BaseModel):

@@ -163,9 +163,9 @@ def test_as_many_topics_are_chosen_as_have_enough_ratings(shop: SonaEngine) -> N
 
 
 def test_periods_of_topics_are_those_of_their_ratings(shop: SonaEngine) -> None:
-    found = Overview(shop).topics_in_period(topics=INTENTS)
+    found = Overview(shop).topics_in_period(topics=INTENTS).period
     assert {(one.now.rated, one.bad, one.now.quality) for one in found.topics} == {(24, 12, 0.5)}
-    assert len(Overview(shop).topics_in_period().topics) == INTENTS * GREETINGS
+    assert len(Overview(shop).topics_in_period().period.topics) == INTENTS * GREETINGS
 
 
 def test_earlier_versions_are_put_together_as_well(shop: SonaEngine) -> None:

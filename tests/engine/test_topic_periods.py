@@ -14,7 +14,7 @@ DAY = date(2026, 11, 23)
 
 def sums(place: int, before: tuple[int, float], now: tuple[int, float]) -> list[TopicSums]:
     return [
-        TopicSums(UUID(int=place), is_now, rated, good, int(rated - good), False)
+        TopicSums(UUID(int=place), "nova", is_now, rated, good, int(rated - good), False)
         for is_now, (rated, good) in ((False, before), (True, now))
     ]
 

@@ -20,10 +20,13 @@ function saidBy(name, { quality, correction }) {
 }
 
 // A key takes back what it has said itself; one of scope admin what any source has said.
-function mayUndo(fact, { source, scopes }) {
+export function mayUndo(fact, { source, scopes }) {
   const isOwn = fact.source === source;
   return fact.stands && (fact.quality !== null || fact.correction !== null) && scopes.includes("record") && (isOwn || scopes.includes("admin"));
 }
+
+// Takes the word of a source about a request back.
+export const takeBack = (trajectory, source, caller) => post("v1/feedback", { trajectory, retract: true, ...(source === caller.source ? {} : { source }) });
 
 // The button for a fact that counts; of one that does not, why there is none.
 export function undoing(trajectory, fact, caller, onUndone) {
@@ -36,7 +39,7 @@ export function undoing(trajectory, fact, caller, onUndone) {
     const isMeant = isOwn || await confirmed("Take this back?", `${words} It counts no more then, on any server; only “${fact.source}” can say it again.`, "Take it back");
     if (!isMeant) return;
     try {
-      await post("v1/feedback", { trajectory, retract: true, ...(isOwn ? {} : { source: fact.source }) });
+      await takeBack(trajectory, fact.source, caller);
       const done = h("span", { class: "quiet", tabindex: "-1", role: "status" }, "Taken back.");
       place.replaceChildren(" ", done);
       done.focus();

@@ -2,9 +2,10 @@
 
 import { get } from "./api.js";
 import { h, problem } from "./elements.js";
-import { gave, undoing, whoAsks } from "./feedback.js";
-import { ago, at, madeAt, told } from "./format.js";
+import { gave, mayUndo, takeBack, undoing, whoAsks } from "./feedback.js";
+import { ago, at, madeAt, several, told } from "./format.js";
 import { addressOf } from "./request-finder.js";
+import { confirmed } from "./shell.js";
 
 const SHOWN = 12;
 const MOST = 200; // that the service tells at once
@@ -18,12 +19,11 @@ export function askedWhen(fact, now = Date.now()) {
   return Date.parse(fact.recorded_at) - asked > LATER ? `${when}, recorded ${ago(fact.recorded_at, now)}` : when;
 }
 
-const line = (fact, caller) => h("li", {},
+const line = (fact, caller, only) => h("li", {},
   h("span", { class: "told" }, told(fact)),
   h("span", {}, h("a", { href: addressOf(fact.trajectory) }, fact.query ?? "a question without text"), " ",
-    h("span", { class: "quiet" }, [
-      gave(fact), ` · ${fact.source}${fact.in_chat ? " in the chat" : ""} · ${askedWhen(fact)}`,
-    ].join("")), undoing(fact.trajectory, fact, caller)));
+    h("span", { class: "quiet" }, gave(fact), " · ", h("button", { type: "button", class: "link", "aria-label": `Only feedback of ${fact.source}`, onclick: () => only(fact.source) }, fact.source),
+      `${fact.in_chat ? " in the chat" : ""} · ${askedWhen(fact)}`), undoing(fact.trajectory, fact, caller)));
 
 const NOTHING = "Nothing was told after an answer lately. It appears here as it comes; ratings that come with the answer itself count in the figures above.";
 
@@ -41,23 +41,30 @@ function spanOf(day, isAsked) {
 }
 
 export function latestFeedback() {
+  const mine = h("button", { type: "button", class: "link", onclick: () => only(caller?.source ?? "") }, "given by me");
   const list = h("div", { tabindex: "-1" });
+  const all = h("div", {});
   const rest = h("div", {});
   const day = h("input", { type: "date", "aria-label": "Day", onchange: () => anew() });
   const which = h("select", { "aria-label": "Which feedback of a day", onchange: () => anew() },
     h("option", { value: "given" }, "Given on"), h("option", { value: "asked" }, "About requests of"));
   const bad = h("input", { type: "checkbox", onchange: () => anew() });
-  const mine = h("input", { type: "checkbox", onchange: () => anew() });
+  const source = h("input", { type: "text", maxlength: 200, autocomplete: "off", placeholder: "anybody", onchange: () => anew() });
   let caller = null;
   let most = SHOWN;
   let wanted = ""; // what was asked for last
 
+  function only(who) {
+    source.value = who;
+    source.focus();
+    anew();
+  }
   function anew() {
     most = SHOWN;
     return fill().catch((error) => list.replaceChildren(problem(error)));
   }
   function none() {
-    if (!day.value) return h("p", { class: "quiet" }, bad.checked || mine.checked ? NONE_CHOSEN.any : NOTHING);
+    if (!day.value) return h("p", { class: "quiet" }, bad.checked || source.value.trim() ? NONE_CHOSEN.any : NOTHING);
     const turn = () => {
       which.value = "asked";
       which.focus();
@@ -71,22 +78,44 @@ export function latestFeedback() {
     await fill();
     list.querySelectorAll("li")[before]?.querySelector("a").focus();
   }
+  const choices = () => ({ ...(day.value && spanOf(day.value, which.value === "asked")), ...(bad.checked && { bad: true }), ...(source.value.trim() && { source: source.value.trim() }) });
+  // All that a source has said, or its word of a day: a script or a colleague may have been wrong throughout.
+  async function takeAllBack() {
+    const who = source.value.trim();
+    const { facts } = await get("v1/dashboard/feedback", { limit: MOST, ...choices() });
+    const known = new Map(facts.filter((fact) => mayUndo(fact, caller)).map((fact) => [fact.trajectory, fact]));
+    if (!known.size) return done("Nothing of it can be taken back: it was said otherwise or taken back since, or this key may not.");
+    const words = `${several(known.size, "request")}${facts.length === MOST ? `, of the latest ${MOST} pieces` : ""}`;
+    const isMeant = await confirmed("Take all of this back?", `What “${who}” said of ${words}${day.value ? ", as chosen here" : ""} counts no more then, on any server; only “${who}” can say it again.`, "Take it back");
+    if (!isMeant) return null;
+    for (const trajectory of known.keys()) await takeBack(trajectory, who, caller);
+    await fill();
+    return done(`Taken back: what “${who}” said of ${words}. The next run of learning counts it no more.`);
+  }
+  function done(words) {
+    const told = h("span", { class: "quiet", tabindex: "-1", role: "status" }, words);
+    all.replaceChildren(told);
+    told.focus();
+  }
   async function fill() {
     caller ??= await whoAsks();
-    const chosen = { ...(day.value && spanOf(day.value, which.value === "asked")), ...(bad.checked && { bad: true }), ...(mine.checked && { source: caller.source }) };
+    const chosen = choices();
     const asked = wanted = JSON.stringify([chosen, most]);
     const { facts } = await get("v1/dashboard/feedback", { limit: Math.min(most + 1, MOST), ...chosen });
     if (wanted !== asked) return; // something else was chosen meanwhile
     const held = list.contains(document.activeElement);
     const word = document.activeElement.dataset.word;
-    list.replaceChildren(facts.length ? h("ul", { class: "facts" }, facts.slice(0, most).map((fact) => line(fact, caller)))
+    list.replaceChildren(facts.length ? h("ul", { class: "facts" }, facts.slice(0, most).map((fact) => line(fact, caller, only)))
       : none());
+    const button = source.value.trim() && facts.filter((fact) => mayUndo(fact, caller)).length > 1
+      && h("button", { type: "button", onclick: () => takeAllBack().catch((error) => all.replaceChildren(problem(error))) }, `Take back all of “${source.value.trim()}” …`);
+    if (button || !all.querySelector("[role=status]")) all.replaceChildren(...[button].filter(Boolean));
     rest.replaceChildren(...[most < MOST && facts.length > most && h("button", { type: "button", onclick: () => more().catch((error) => list.replaceChildren(problem(error))) }, "Show more"),
       most === MOST && facts.length === MOST && h("p", { class: "note" }, `The latest ${MOST}. Choose a day for others.`)].filter(Boolean));
     if (held) (list.querySelector(`[data-word="${CSS.escape(word ?? "")}"]`) ?? list).focus({ preventScroll: true }); // the one that had the focus is gone
   }
 
   const choice = h("div", { class: "row" }, h("span", { class: "inline" }, which, day), h("label", { class: "inline" }, bad, "bad ratings and corrections only"),
-    h("label", { class: "inline" }, mine, "given by me"));
-  return { place: h("div", { class: "flow" }, choice, list, rest), fill };
+    h("label", { class: "inline" }, "By", source), mine);
+  return { place: h("div", { class: "flow" }, choice, all, list, rest), fill };
 }

@@ -16,7 +16,20 @@ export const points = (value) => `${value < 0 ? "−" : "+"}${several(Math.round
 function trend({ change: known }) {
   if (!known) return null;
   const [state, words] = !isClear(known) ? ["", "no clear change"] : known.difference > 0 ? ["good", "▲ better"] : ["bad", "▼ worse"];
-  return h("span", { class: state && `state ${state}` }, `${words}: ${points(known.difference)}`);
+  return h("span", { class: state && `state arrow ${state}` }, `${words}: ${points(known.difference)}`);
+}
+
+// Routes that changed in one topic alone: neither the topic's mean nor the route's own need show it.
+export const routeChanges = ({ route_changes: found }) => (found.length === 0 ? [] : [
+  h("ul", { class: "changes" }, found.map((one) => h("li", {}, h("strong", {}, `${one.quality < one.before_quality ? "▼" : "▲"} ${one.sentence}`)))),
+  h("p", { class: "note" }, "Each answer or model was compared in each topic, large or small, in which it has ten ratings in both periods: by chance alone one page of 20 at most tells any."),
+]);
+
+// How a route went in a topic in the period and before it; nothing where it is rated in neither.
+export function routeInPeriod(one) {
+  if (!one) return null;
+  const before = one.before_rated ? `${share(one.before_quality)} of ${count(one.before_rated)} before it` : "not rated before it";
+  return one.rated ? `in the period ${share(one.quality)} of ${count(one.rated)}, ${before}` : `in the period not rated, ${before}`;
 }
 
 // A topic's figures of the period, in a sentence.
@@ -36,9 +49,10 @@ function drawn(found, topicOf, onChoose) {
     { ...intervalColumn(), title: () => term("Likely between", "interval") },
     { name: "Against the days before", kind: "words", of: trend },
   ];
-  if (!rated.length) return [h("p", { class: "quiet" }, `Nothing asked from ${daysOf(found)} is rated.`)];
+  if (!rated.length) return [...routeChanges(found), h("p", { class: "quiet" }, `Nothing asked from ${daysOf(found)} is rated.`)];
   const more = rated.slice(LEADING);
   return [
+    ...routeChanges(found),
     table(`Most bad ratings first, ${daysOf(found)}`, columns, rated.slice(0, LEADING)),
     more.length > 0 && h("details", {}, h("summary", {}, `${several(more.length, "topic")} more`), table("The other topics of the period", columns, more)),
     h("p", { class: "note" }, `Each rating counts for the topic of the live version that is nearest to its question${found.sampled ? "; of so many, those of a sample" : ""}. “No clear change” may be chance: of as many topics as are compared here, chance alone marks one on one page of 20 at most.`),

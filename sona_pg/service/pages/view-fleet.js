@@ -1,4 +1,4 @@
-// Fleet: whether the space learns, its servers and how far each is behind, and the cycles.
+// Versions and servers: whether the space learns, its servers and how far each is behind, and the cycles.
 
 import { get } from "./api.js";
 import { momentColumn, timeColumn } from "./columns.js";
@@ -65,7 +65,7 @@ const waits = (rows) => (rows.length ? [
     { name: "From", ...momentColumn((one) => one.waited_from) },
     { name: "Until", ...momentColumn((one) => one.waited_until, "it goes on") },
     { name: "Failed runs meanwhile", kind: "number", of: (one) => count(one.failed_cycles) },
-    { name: "Runs that day", kind: "number", of: (one) => count(one.cycles) },
+    { name: "Waits that ended that day", kind: "number", of: (one) => count(one.cycles) },
   ], rows), h("p", { class: "note" }, RUNS)] : [h("p", { class: "quiet" }, "Nothing waited for learning in the last seven days.")]);
 
 // Feedback that teaches nothing, because this space has no record of its request.
@@ -154,7 +154,7 @@ export function fleet() {
     async content() {
       mayUndo = (await get("v1/spaces")).scopes.includes("admin");
       await fill();
-      return [h("h1", {}, "Fleet"),
+      return [h("h1", {}, "Versions and servers"),
         h("p", { class: "note" }, "Servers answer and record; one of them learns and makes versions, and every server takes the newest within about a second."),
         place, erasures()];
     },

@@ -11,6 +11,7 @@ import { byVersion, change, overTime } from "./quality-charts.js";
 import { chosenPeriod, daysOf, isChosen, nameOf, rangeChoice } from "./range.js";
 import { finder } from "./request-finder.js";
 import { term } from "./terms.js";
+import { routeChanges } from "./topic-periods.js";
 import { traffic } from "./traffic.js";
 
 const ABOUT = "A request is one question with what answered it. The ratings, corrections and costs that come back are its feedback. "
@@ -65,6 +66,7 @@ export function overview() {
   const warned = h("div", {});
   const curves = h("div", { class: "pair" });
   const reasons = h("div", {});
+  const ofTopics = h("div", {});
   const requests = h("div", { class: "flow" }, h("p", { class: "quiet" }, "…"));
   const labels = h("div", {});
   const spaces = h("div", {});
@@ -101,6 +103,7 @@ export function overview() {
     warned.replaceChildren(pleasedNote(users));
     compareSpaces(spaces);
     reasons.replaceChildren(filledLater("When it changed, and with what", changes, (found) => changeList(found, asked)));
+    fillTopics(asked).catch((error) => ofTopics.replaceChildren(problem(error)));
     curves.replaceChildren(
       filledLater("Quality over time", Promise.all([get("v1/dashboard/quality", asked), learning, changes]),
         ([quality, known, found]) => overTime(quality, known.events, found.changes)),
@@ -108,12 +111,19 @@ export function overview() {
     [period, readAt] = [null, 0];
     return fillFigures();
   }
+  // Said only where there is something to say: most periods have nothing of this.
+  async function fillTopics(asked) {
+    const found = await get("v1/dashboard/topics", asked);
+    if (!isChosen(asked)) return;
+    const told = routeChanges(found);
+    ofTopics.replaceChildren(...(told.length ? [panel("Changed for one kind of question alone", ...told, h("p", {}, h("a", { href: "#patterns" }, "See all topics")))] : []));
+  }
   const fill = () => fillCurves().catch((error) => figures.replaceChildren(problem(error)));
   return {
     async content() {
       fill(); // a large store is counted for a second: not waited for
       await facts.fill();
-      return [title, h("p", { class: "note" }, ABOUT), empty, rangeChoice(fill), figures, warned, curves, panel("Requests over time", requests), reasons, labels, spaces, panel("Latest feedback", facts.place), finder()];
+      return [title, h("p", { class: "note" }, ABOUT), empty, rangeChoice(fill), figures, warned, curves, panel("Requests over time", requests), reasons, ofTopics, labels, spaces, panel("Latest feedback", facts.place), finder()];
     },
     onVersion: fill,
     onRecorded: () => Promise.all([facts.fill(), fillFigures()]),

@@ -11,7 +11,7 @@ import { rangeChoice } from "./range.js";
 import { say } from "./shell.js";
 import { help, term } from "./terms.js";
 import { levelChoice, levelNote, wantedTopics } from "./topic-levels.js";
-import { fillPeriod, inPeriod } from "./topic-periods.js";
+import { fillPeriod, inPeriod, routeInPeriod } from "./topic-periods.js";
 
 const LEADING = 12; // rows that are shown at once
 const LABELLED = 8; // bubbles with a label
@@ -74,6 +74,7 @@ const ownCost = ({ cost: sum, costed, latest }) => `${cost(sum)} for ${several(c
 function detail(pattern, form, gone = [], period = null) {
   if (!pattern) return [h("p", { class: "quiet" }, "Choose a topic in the table or on the map.")];
   const routes = Object.entries(pattern.routes).map(([route, known]) => ({ route, ...known }));
+  const lately = new Map((period?.of.get(pattern.id)?.routes ?? []).map((one) => [one.route, routeInPeriod(one)]));
   return [
     h("dl", { class: "pairs" },
       period && [h("dt", {}, term("In the period", "interval")), h("dd", {}, inPeriod(period.of.get(pattern.id), period.days))],
@@ -94,8 +95,8 @@ function detail(pattern, form, gone = [], period = null) {
       : h("p", { class: "quiet" }, "They were recorded without texts."),
     form,
     routes.length > 0 && h("h3", {}, "Routes tried in it"),
-    routes.length > 0 && h("ul", { class: "typed" }, routes.map((route) => h("li", {}, h("strong", {}, offered(route.route, gone)), h("span", { class: "quiet" }, summary(route))))),
-    routes.length > 0 && h("p", { class: "note" }, "All ratings so far count, older ones less; of a route that got worse, those since. In brackets: where their mean likely lies. Where quality has changed lately, today’s may lie outside: the Overview tells since when. Costs are means of the whole space."),
+    routes.length > 0 && h("ul", { class: "typed" }, routes.map((route) => h("li", {}, h("strong", {}, offered(route.route, gone)), h("span", { class: "quiet" }, [summary(route), lately.get(route.route)].filter(Boolean).join("; "))))),
+    routes.length > 0 && h("p", { class: "note" }, "All ratings so far count, older ones less; of a route that got worse, those since. Those of the period count alike. In brackets: where their mean likely lies. Where quality has changed lately, today’s may lie outside: the Overview tells since when. Costs are means of the whole space."),
   ].filter(Boolean);
 }
 

@@ -90,6 +90,7 @@ function answerPanel(title, answer, gone, isNow = false) {
   return panel(title,
     ranking.length ? h("p", { class: "answer" }, offered(ranking[0].id, gone)) : h("p", { class: "quiet" }, "No answer was stored yet, and no route was known."),
     byRoute && ranking.length > 0 && h("p", { class: "note" }, "By expected quality alone, without prices and budget: servers may choose a cheaper route."),
+    byRoute && ranking.length > 0 && near?.best_route && near.best_route !== ranking[0].id && h("p", { class: "note" }, `“${near.best_route}” has the best ratings of the nearest topic as a whole; of “${ranking[0].id}” more is expected for this very question.`),
     ranking.length > 1 && h("details", {}, h("summary", {}, byRoute ? "Expected quality of the routes" : "Scores of the best"),
       h("ul", { class: "scores" }, ranking.slice(0, SHOWN).map((one) => h("li", {}, h("span", {}, offered(one.id, gone)),
         h("span", { class: "quiet" }, byRoute ? share(one.score) : one.score.toFixed(2)))))),
@@ -131,11 +132,17 @@ function factTable(facts, version) {
   ].filter(Boolean);
 }
 
-function sameFirst(then, versions) {
+// Servers also try other answers, and near questions need not have the same one: what was really given may differ.
+function givenOthers(near, first) {
+  const others = new Set(near.map((fact) => fact.route).filter((route) => route && route !== first));
+  return others.size ? ` Questions like it were really answered otherwise as well, see “What was really answered” below: they may have been meant otherwise, or have been asked before the first version; and routes are also chosen by price, or tried to learn of them.` : "";
+}
+
+function sameFirst(then, versions, near) {
   const none = then.findLastIndex((answer) => firstOf(answer) === undefined);
   if (none === then.length - 1) return "No version that is kept has an answer.";
-  return none < 0 ? "The same answer came first in every version that is kept."
-    : `The same answer came first in every version from ${count(versions[none + 1])} on; before, no answer was stored and no route was known.`;
+  return (none < 0 ? "Asked this very question, every version that is kept puts the same answer first."
+    : `Asked this very question, every version from ${count(versions[none + 1])} on puts the same answer first; before, no answer was stored and no route was known.`) + givenOthers(near, firstOf(then.at(-1)));
 }
 
 export function travel() {
@@ -179,8 +186,8 @@ export function travel() {
     const chips = changed.length
       ? [h("p", { class: "chips" }, "◆ Another answer came first from version", changed.map((version) => h("button", { type: "button", onclick: () => go(version) }, count(version)))),
         h("ul", { class: "note" }, changed.slice(-SHOWN).map((version) => h("li", {}, instead(version)))),
-        h("p", { class: "note" }, "What a version changed for the worse is undone under ", h("a", { href: "#fleet" }, "Fleet"), ": go back to the version before it.")]
-      : [h("p", { class: "note" }, sameFirst(then, versions))];
+        h("p", { class: "note" }, "What a version changed for the worse is undone under ", h("a", { href: "#fleet" }, "Versions and servers"), ": go back to the version before it.")]
+      : [h("p", { class: "note" }, sameFirst(then, versions, near))];
     place.replaceChildren(panel("Places of the answers", graph, ...chips, slider), shown, taken,
       panel("What was really answered", ...givenBefore(near, listed.versions, changes)), panel("Feedback that moved it", moved));
     const learned = near.map((fact) => Math.max(fact.version ?? -1, fact.feedback_version ?? -1)).filter((version) => versions.includes(version));

@@ -249,7 +249,7 @@ def test_time_travel_shows_what_was_answered_before_the_first_version(watched: W
     assert answered.locator("td[data-name=Quality]").all_inner_texts() == ["100 %", "0 %"]
     page.wait_for_selector("text=A version tells what was learned when it was made")
     assert page.locator(".chips").count() == 0
-    page.wait_for_selector("text=The same answer came first in every version from 2 on")
+    page.wait_for_selector("text=Asked this very question, every version from 2 on puts the same answer first")
     watched.require_readable("travel-imported")
 
 

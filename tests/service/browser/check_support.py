@@ -221,7 +221,7 @@ def test_the_latest_feedback_is_had_of_a_day_bad_alone_and_in_full(watched: Watc
     latest.get_by_label("bad ratings and corrections only").check()
     page.wait_for_function("() => document.querySelectorAll('.facts li').length === 3")
     watched.require_readable("latest-feedback")
-    latest.get_by_label("given by me").check()  # without keys all of it is
+    latest.get_by_role("button", name="given by me").click()  # without keys all of it is
     page.wait_for_function("() => document.querySelectorAll('.facts li').length === 3")
     latest.get_by_label("Day", exact=True).fill("2026-01-02")
     latest.locator("text=What was imported counts as recorded on the day of the import").wait_for()
