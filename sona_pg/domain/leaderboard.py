@@ -31,10 +31,22 @@ class BadRatings(NamedTuple):
         share = (self.bad - self.corrected) / self.own
         return share, *interval(share, self.own)
 
+    def beyond(self, usual: float) -> float | None:
+        """Return how many of those are surely bad beyond a ``usual`` share: so much a better text may gain."""
+        low = self.itself()[1]
+        return None if low is None else (low - usual) * self.own
+
 
 NOT_JUDGED = BadRatings(0, 0, 0)
-FEW = 10  # ratings; a share of fewer is not ordered among those of more
 SHORTEST = 100  # microseconds: a program that begins and ends a trajectory at once has measured nothing
+
+
+def usual_share(routes: Iterable[BadRatings]) -> float:
+    """Return the share rated bad of all ratings of questions for which no other answer was said to be right."""
+    known = list(routes)
+    return sum(one.bad - one.corrected for one in known) / max(sum(one.own for one in known), 1)
+
+
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +83,9 @@ class RouteStanding:
     bad_itself: float | None = None  # share rated bad where none was: how badly a text is written
     bad_itself_low: float | None = None
     bad_itself_high: float | None = None
+    bad_beyond_usual: float | None = (
+        None  # such ratings that are surely bad, beyond the usual share: by these it is ordered
+    )
     always_good: int = 0  # ratings among these of users who rated everything good
     others_quality: float | None = None  # without them
     changed: ChangedRoute | None = None  # within the period
@@ -104,7 +119,7 @@ ORDERS: Mapping[str, Key] = {
     "ratings": lambda one: one.rated,
     "bad": lambda one: one.bad,
     "corrected": lambda one: one.corrected,
-    "bad_itself": lambda one: one.bad_itself_low,
+    "bad_itself": lambda one: one.bad_beyond_usual,
     "latency": lambda one: None if (one.latency_us or 0) < SHORTEST else one.latency_us,
     "cost": lambda one: one.cost,
     "good_cost": lambda one: one.cost_of_good,
@@ -112,15 +127,10 @@ ORDERS: Mapping[str, Key] = {
 
 
 def ordered(routes: Iterable[RouteStanding], order: str, descending: bool) -> list[RouteStanding]:
-    """Return the routes by one of ``ORDERS``; those without that figure come last, either way.
-
-    By ``bad_itself``, those with fewer than ``FEW`` ratings of that kind come after the others.
-    """
+    """Return the routes by one of ``ORDERS``; those without that figure come last, either way."""
     key = ORDERS[order]
     by_name = sorted(routes, key=lambda one: one.route)
     known = sorted((one for one in by_name if key(one) is not None), key=key, reverse=descending)  # type: ignore[arg-type]
-    if order == "bad_itself":
-        known.sort(key=lambda one: one.judged - one.corrected < FEW)
     return [*known, *(one for one in by_name if key(one) is None)]
 
 

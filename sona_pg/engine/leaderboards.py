@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from sona_pg.domain.leaderboard import (
     RouteStanding,
     best_first,
     ordered,
+    usual_share,
 )
 from sona_pg.domain.level_change import RouteChange
 from sona_pg.domain.overview_figures import interval
@@ -55,12 +57,14 @@ def leaderboard(
     found = reads.routes(session.space, first, last, wanted.find.strip(), most, worst)
     like = {one.route: one for one in reads.like_questions(session.space, first, last)}
     changed = {one.route: one for one in changes}
+    usual = usual_share(bad.values())
     standings = [
-        _standing(
-            one, like.get(one.route), bad.get(one.route, NOT_JUDGED), changed.get(one.route), one.route not in gone
+        replace(
+            _standing(one, like.get(one.route), bad.get(one.route, NOT_JUDGED), usual),
+            is_offered=one.route not in gone, changed=_changed(changed.get(one.route)),
         )
         for one in found.sums
-    ]
+    ]  # fmt: skip
     corrected = sum(one.corrected for one in bad.values())
     if wanted.order is None:
         shown = sorted(standings, key=best_first)
@@ -69,13 +73,7 @@ def leaderboard(
     return Leaderboard(shown, found.all, len(standings), found.left_out, corrected, pleased)
 
 
-def _standing(
-    sums: RouteSums,
-    like: LikeQuality | None,
-    bad: BadRatings,
-    change: RouteChange | None,
-    is_offered: bool,
-) -> RouteStanding:
+def _standing(sums: RouteSums, like: LikeQuality | None, bad: BadRatings, usual: float) -> RouteStanding:
     quality = min(max(sums.quality / sums.rated, 0.0), 1.0) if sums.rated else None
     low, high = (None, None) if quality is None else interval(quality, sums.rated)
     cost = sums.cost / sums.costed if sums.costed else None
@@ -83,8 +81,9 @@ def _standing(
     share, least, most = bad.itself()
     return RouteStanding(
         sums.route, sums.trajectories, sums.rated, quality, low, high, sums.latency_us, sums.costed, cost, *compared,
-        is_offered, bad.judged, bad.bad, bad.corrected, share, least, most, bad.always_good, bad.others_quality,
-        _changed(change),
+        judged=bad.judged, bad=bad.bad, corrected=bad.corrected, bad_itself=share, bad_itself_low=least,
+        bad_itself_high=most, bad_beyond_usual=bad.beyond(usual), always_good=bad.always_good,
+        others_quality=bad.others_quality,
     )  # fmt: skip
 
 

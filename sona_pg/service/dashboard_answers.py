@@ -276,6 +276,7 @@ class RouteRow(BaseModel):
     bad_itself: float | None = None  # share rated bad of the others; null: there are none
     bad_itself_low: float | None = None
     bad_itself_high: float | None = None
+    bad_beyond_usual: float | None = None  # such ratings that are surely bad, beyond the share usual in the space
     always_good: int  # of `judged`, by users who rated everything good
     others_quality: float | None = None  # mean of `judged` without these
     changed: ChangedRouteRow | None = None  # within the period, beyond chance and unlike all others

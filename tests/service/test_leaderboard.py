@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from sona_pg import MaintenanceConfig
-from sona_pg.domain.leaderboard import BadRatings, RouteStanding, best_first, ordered
+from sona_pg.domain.leaderboard import BadRatings, RouteStanding, best_first, ordered, usual_share
 from sona_pg.engine import leaderboards
 from sona_pg.store.admin.maintenance import Maintenance
 from sona_pg.store.database import Database
@@ -131,19 +131,24 @@ def standing(route: str, **more: object) -> RouteStanding:
     return RouteStanding(**{**told, "latency_us": None, "costed": 0, "cost": None, **more})  # type: ignore[arg-type]
 
 
-def test_the_worst_text_is_the_one_that_surely_is_bad_and_not_one_of_a_single_rating():
+def test_the_worst_text_is_the_one_that_a_better_one_may_gain_most_by():
     def rated(route: str, judged: int, bad: int) -> RouteStanding:
         known = BadRatings(judged, bad, 0)
         share, low, high = known.itself()
-        return standing(route, judged=judged, bad=bad, bad_itself=share, bad_itself_low=low, bad_itself_high=high)
+        more = {"bad_itself": share, "bad_itself_low": low, "bad_itself_high": high}
+        return standing(route, judged=judged, bad=bad, bad_beyond_usual=known.beyond(0.3), **more)
 
     routes = [rated("once", 1, 1), rated("twice", 2, 2), rated("good", 60, 5), rated("ruined", 57, 26),
               rated("worst", 10, 9), standing("unjudged")]  # fmt: skip
     assert [one.route for one in ordered(routes, "bad_itself", descending=True)] == [
-        "worst", "ruined", "good", "twice", "once", "unjudged",
+        "worst", "ruined", "twice", "once", "good", "unjudged",
     ]  # fmt: skip
     lowest_first = [one.route for one in ordered(routes, "bad_itself", descending=False)]
-    assert lowest_first == ["good", "ruined", "worst", "once", "twice", "unjudged"]
+    assert lowest_first == ["good", "once", "twice", "ruined", "worst", "unjudged"]
+    often, never_right = rated("often", 36, 27), rated("never right", 10, 10)
+    assert often.bad_itself_low < never_right.bad_itself_low
+    assert ordered([never_right, often], "bad_itself", descending=True)[0] is often
+    assert usual_share([BadRatings(40, 20, 10), BadRatings(10, 0, 0), BadRatings(3, 3, 3)]) == 0.25
 
 
 def test_a_route_without_a_figure_on_like_questions_has_its_place_by_what_is_known():

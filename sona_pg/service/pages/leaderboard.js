@@ -44,11 +44,13 @@ const MATTERS = 0.02; // of a mean
 // Some users rate everything good; where they rated much of a route, its mean says little.
 const othersOf = ({ always_good: theirs, others_quality: quality, quality: mean, judged }) => (theirs && (quality === null || Math.abs(mean - quality) >= MATTERS) ? `${quality === null ? "No rating" : `${share(quality)} of ${several(judged - theirs, "rating")}`} without users who rated everything good` : null);
 const pleased = ({ always_good: users, routes }) => users.length > 0 && routes.some((route) => route.always_good) && h("p", {}, `Beware: ${inWords(users)} rated everything good in this period, as chance hardly has it by what others said. Below each route whose mean they move by 2 points or more stands its mean without them; “on like questions” counts them. The Overview names them with their ratings.`);
-// Of what no other answer was said to be right for: how bad it is at least orders, and few ratings come after many.
+// Of what no other answer was said to be right for. How many of these are surely bad beyond what is usual orders: so
+// much a better text may gain, and few ratings come after many.
 const ownRatings = ({ judged, corrected }) => judged - corrected;
+const isNeverGood = (route) => route.bad === route.judged && ownRatings(route) >= FEW;
 const badItself = {
-  name: "Bad itself", order: "bad_itself", word: "itself", kind: "nowrap", key: (route) => route.bad_itself_low, isFew: (route) => ownRatings(route) < FEW,
-  of: (route) => (ownRatings(route) > 0 ? `${share(route.bad_itself)} of ${count(ownRatings(route))} (${range(route.bad_itself_low, route.bad_itself_high)})` : null),
+  name: "Bad itself", order: "bad_itself", word: "itself", kind: "nowrap", key: (route) => route.bad_beyond_usual,
+  of: (route) => (ownRatings(route) > 0 ? [`${share(route.bad_itself)} of ${count(ownRatings(route))} (${range(route.bad_itself_low, route.bad_itself_high)})`, isNeverGood(route) && h("p", { class: "note" }, "never rated good: is it ever the right answer?")] : null),
   parts: [
     { name: "Bad itself", kind: "number", of: (route) => share(route.bad_itself) },
     { name: "Bad itself from", kind: "number", of: (route) => share(route.bad_itself_low) },

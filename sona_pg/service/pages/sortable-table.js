@@ -12,7 +12,7 @@ function compared(one, other, isDown) {
 
 const ways = (column) => (column.isText ? ["A to Z", "Z to A"] : ["highest first", "lowest first"]);
 
-// Columns with a `key(row)` can be ordered by (rows of which `isFew(row)` come after the others, either way), texts (`isText`) from A on and figures from the highest on. `given` names
+// Columns with a `key(row)` can be ordered by, texts (`isText`) from A on and figures from the highest on. `given` names
 // the order in which the rows come, `captionOf(order)` tells it. `kept` holds what people chose, the `name` and `isDown` of
 // an order, for the next table in this place; `onChoice()` fetches other rows where these are not all.
 export function sortableTable(captionOf, columns, rows, given, { kept = {}, onChoice } = {}) {
@@ -20,9 +20,8 @@ export function sortableTable(captionOf, columns, rows, given, { kept = {}, onCh
   const orders = columns.flatMap((column, at) => (column.key ? ways(column).map((words, way) => ({ at, name: column.order, words: `${column.name}, ${words}`, isDown: Boolean(column.isText) === (way === 1) })) : []));
   let chosen = orders.find((one) => one.name && one.name === kept.name && one.isDown === kept.isDown) ?? null; // null: as given
 
-  const few = ({ at }, row) => Number(columns[at].key(row) === null || Boolean(columns[at].isFew?.(row)));
   function draw() {
-    const sorted = chosen ? rows.toSorted((one, other) => few(chosen, one) - few(chosen, other) || compared(columns[chosen.at].key(one), columns[chosen.at].key(other), chosen.isDown)) : rows;
+    const sorted = chosen ? rows.toSorted((one, other) => compared(columns[chosen.at].key(one), columns[chosen.at].key(other), chosen.isDown)) : rows;
     select.value = orders.indexOf(chosen);
     place.replaceChildren(table(captionOf(chosen?.words ?? given), columns.map(headed), sorted));
   }
