@@ -47,8 +47,6 @@ def usual_share(routes: Iterable[BadRatings]) -> float:
     return sum(one.bad - one.corrected for one in known) / max(sum(one.own for one in known), 1)
 
 
-
-
 @dataclass(frozen=True, slots=True)
 class ChangedRoute:
     """Since when the quality of a route is another, with its ratings since then."""
