@@ -116,7 +116,7 @@ export function byVersion(found) {
   const ratings = several(points.reduce((sum, point) => sum + point.rated, 0), "rating");
   return [
     h("figure", {}, curve("Quality by version", drawn, { x: { domain, name: "version", kind: "whole" }, y: QUALITY, marks })),
-    h("p", { class: "note" }, `The latest versions, whatever the period: mean quality of the requests that each decided, also where these came in after the next one was live (${ratings}; sona.learning_curve in SQL). ${HOLLOW} The true mean lies in the shaded band 19 times out of 20 `, help("interval")),
+    h("p", { class: "note" }, `The latest versions, whatever the period: mean quality of the requests that each decided, also where these came in after the next one was live (${ratings}). ${HOLLOW} The true mean lies in the shaded band 19 times out of 20 `, help("interval")),
     ...missing,
     asTable("Quality by version", [
       { name: "Version", heads: true, kind: "number", of: (point) => count(point.version) },

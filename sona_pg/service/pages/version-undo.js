@@ -13,7 +13,7 @@ function topicLine(one) {
   const name = one.title ?? "without texts";
   if (one.size_then === null) return `“${name}” vanishes (${several(one.size_now, "request")}, quality ${shown(one.quality_now)})`;
   if (one.size_now === null) return `“${name}” comes back (${several(one.size_then, "request")}, quality ${shown(one.quality_then)})`;
-  if (one.size_then === one.size_now) return `“${name}”: quality ${shown(one.quality_then)}, now ${shown(one.quality_now)}`;
+  if (count(one.size_then) === count(one.size_now)) return `“${name}”: quality ${shown(one.quality_then)}, now ${shown(one.quality_now)}`;
   return `“${name}” is known by ${several(one.size_then, "request")} instead of ${count(one.size_now)}: quality ${shown(one.quality_then)}, now ${shown(one.quality_now)}`;
 }
 
@@ -52,7 +52,7 @@ export async function goBack(version, onDone) {
     },
   },
   h("h2", { id: "undo-title" }, `Go back to version ${version}?`), ...planned(plan),
-  h("label", { class: "inline" }, keep, "Learn from these requests and this feedback again. Otherwise they are left out: what made a version bad does not return."),
+  plan.undone > 0 && h("label", { class: "inline" }, keep, "Learn from these requests and this feedback again. Otherwise they are left out: what made a version bad does not return."),
   wrong,
   h("div", { class: "row" }, button, h("button", { type: "button", autofocus: true, onclick: () => dialog.close() }, "Cancel")));
   const dialog = h("dialog", { "aria-labelledby": "undo-title" }, form);
