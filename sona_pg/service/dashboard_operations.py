@@ -199,7 +199,7 @@ async def quality_by_label(call: Call[Any]) -> Any:
 
 
 @operations.add("GET", "/v1/dashboard/spaces", scope="read", query=DaysQuery, answer=ComparedSpacesAnswer)
-async def spaces_inperiod_of(call: Call[Any]) -> Any:
+async def spaces_in_period(call: Call[Any]) -> Any:
     """Return requests and quality of the spaces in the last days of this one; with a key, of its own space alone.
 
     They are those of the daily figures; of more than 20 spaces those with most trajectories.

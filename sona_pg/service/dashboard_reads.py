@@ -26,10 +26,12 @@ class DaysQuery(BaseModel):
 
 
 def period_of(call: Call[Any]) -> tuple[float, date | None]:
+    """Return the days that are asked for, and the last of them."""
     return call.query["days"], call.query["until"]
 
 
 async def cost_unit_of(call: Call[Any]) -> dict[str, Any]:
+    """Return the unit of the space's costs, as a field of an answer."""
     return {"cost_unit": await overview_of(call, Overview.cost_unit)}
 
 
