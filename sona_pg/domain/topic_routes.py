@@ -10,8 +10,11 @@ from statistics import NormalDist
 from typing import NamedTuple
 from uuid import UUID
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sona_pg.domain.level_change import ratings, share
-from sona_pg.domain.overview_figures import SURE, interval
+from sona_pg.domain.overview_figures import interval
 from sona_pg.domain.topic_period import CHANCE, TopicSums
 
 FEWEST = 10  # ratings in a period and in the one before it: of the route in the topic, and of it elsewhere
@@ -91,10 +94,14 @@ class TopicRouteChange(NamedTuple):
     elsewhere: RatedPeriods
 
     @property
-    def is_of_topic(self) -> bool:
-        """Whether the change in the topic is further in its direction than elsewhere, beyond chance (95 %)."""
+    def is_shown(self) -> bool:
+        """Whether the plain means differ in the same direction: another mix of patterns may turn them round."""
+        return (self.there.quality - self.there.before_quality) * self.there.change > 0
+
+    def is_of_topic(self, sure: float) -> bool:
+        """Whether it changed there further in its direction than elsewhere, by ``sure`` standard errors."""
         apart = (self.there.change - self.elsewhere.change) * math.copysign(1, self.there.change)
-        return apart > SURE * math.hypot(self.there.error, self.elsewhere.error)
+        return apart > sure * math.hypot(self.there.error, self.elsewhere.error)
 
     def sentence(self, title: str | None, days: int) -> str:
         """Return it in words; ``title``: of its topic, ``days``: of the period."""
@@ -111,19 +118,31 @@ class TopicRouteChange(NamedTuple):
         )
 
 
-def topic_route_changes(sums: Sequence[TopicSums], levels: Sequence[Mapping[UUID, UUID]]) -> list[TopicRouteChange]:
+ByPattern = Mapping[UUID, RatedPeriods]
+
+
+def topic_route_changes(sums: Sequence[TopicSums], merges: Sequence[tuple[UUID, UUID]]) -> list[TopicRouteChange]:
     """Return the changes beyond chance of routes in single topics, the clearest first.
 
-    A route is compared in every topic of every level where it has ten ratings on both sides, and ten elsewhere. By
-    chance alone one page of 20 at most tells any (Bonferroni 1936). Of topics that overlap the clearest is told.
+    A route is compared in every pattern, and in every topic that patterns are put together into, where it has ten
+    ratings on both sides, and ten elsewhere: by Fisher's exact test within patterns (Fisher 1935), and whether it
+    changed further there than elsewhere. If nobody rated twice alike, by chance alone one page of 20 at most tells any
+    (Bonferroni 1936). Of topics that overlap the clearest is told.
 
     Args:
         sums: of both periods by pattern and route.
-        levels: the topic of each pattern, from all topics to the coarsest.
+        merges: which topics are put together, the nearest first; both by the id of one of their patterns, the new
+            topic by the first.
     """
-    compared = _compared(sums, levels)
-    sure = NormalDist().inv_cdf(1 - CHANCE / max(len(compared), 1) / 2)
-    clear = [one for one in compared if one.there.strength > sure and one.is_of_topic]
+    by_route = _by_route(sums)
+    compared = [one for route, known in by_route.items() for one in _compared(route, known, merges)]
+    chance = CHANCE / max(len(compared), 1)
+    sure = NormalDist().inv_cdf(1 - chance / 2)
+    clear = [
+        one for one in compared
+        if one.there.strength > sure and one.is_shown and one.is_of_topic(sure)
+        and _chance_of([by_route[one.route][pattern] for pattern in one.patterns & by_route[one.route].keys()]) < chance
+    ]  # fmt: skip
     told: list[TopicRouteChange] = []
     for one in sorted(clear, key=lambda one: (-one.there.strength, one.route)):
         if not any(one.route == known.route and one.patterns & known.patterns for known in told):
@@ -131,26 +150,33 @@ def topic_route_changes(sums: Sequence[TopicSums], levels: Sequence[Mapping[UUID
     return told
 
 
-def _compared(sums: Sequence[TopicSums], levels: Sequence[Mapping[UUID, UUID]]) -> list[TopicRouteChange]:
-    """Return what is compared, each set of patterns once."""
-    by_route = _by_route(sums)
-    found: dict[tuple[str, frozenset[UUID]], TopicRouteChange] = {}
-    for level in levels:
-        members = _members(level)
-        for route, (known, whole) in by_route.items():
-            by_topic: dict[UUID, RatedPeriods] = {}
-            for pattern, one in known.items():
-                topic = level.get(pattern)
-                if topic is not None:
-                    by_topic[topic] = by_topic[topic].plus(one) if topic in by_topic else one
-            for topic, there in by_topic.items():
-                if there.is_enough and (elsewhere := whole.less(there)).is_enough:
-                    found.setdefault((route, members[topic]), TopicRouteChange(route, members[topic], there, elsewhere))
-    return list(found.values())
+def _compared(route: str, known: ByPattern, merges: Sequence[tuple[UUID, UUID]]) -> list[TopicRouteChange]:
+    """Return a route in every topic in which it can be compared; topics that differ by others' patterns alone once."""
+    whole = reduce(RatedPeriods.plus, known.values())
+    sums, patterns = dict(known), {pattern: [pattern] for pattern in known}
+    found = []
+
+    def compare(topic: UUID) -> None:
+        there, elsewhere = sums[topic], whole.less(sums[topic])
+        if there.is_enough and elsewhere.is_enough:
+            found.append(TopicRouteChange(route, frozenset(patterns[topic]), there, elsewhere))
+
+    for pattern in known:
+        compare(pattern)
+    for one, other in merges:
+        if other not in sums:
+            continue
+        added, members = sums.pop(other), patterns.pop(other)
+        if one in sums:
+            sums[one], patterns[one] = sums[one].plus(added), patterns[one] + members
+            compare(one)
+        else:
+            sums[one], patterns[one] = added, members
+    return found
 
 
-def _by_route(sums: Sequence[TopicSums]) -> dict[str, tuple[dict[UUID, RatedPeriods], RatedPeriods]]:
-    """Return the ratings of each route by pattern and in all, of the routes with enough for a topic and elsewhere."""
+def _by_route(sums: Sequence[TopicSums]) -> dict[str, ByPattern]:
+    """Return the ratings of each route by pattern, of the routes with enough for a topic and elsewhere."""
     told: dict[tuple[str, UUID], dict[bool, tuple[int, float]]] = {}
     for one in sums:
         if one.route is not None:
@@ -161,18 +187,37 @@ def _by_route(sums: Sequence[TopicSums]) -> dict[str, tuple[dict[UUID, RatedPeri
     for (route, pattern), sides in told.items():
         known = RatedPeriods.of_pattern(sides.get(True, (0, 0.0)), sides.get(False, (0, 0.0)))
         by_route.setdefault(route, {})[pattern] = known
-    wholes = {route: reduce(RatedPeriods.plus, patterns.values()) for route, patterns in by_route.items()}
-    return {
-        route: (by_route[route], whole)
-        for route, whole in wholes.items() if min(whole.rated, whole.before_rated) >= 2 * FEWEST
-    }  # fmt: skip
+    return {route: known for route, known in by_route.items() if _has_enough(known)}
 
 
-def _members(level: Mapping[UUID, UUID]) -> dict[UUID, frozenset[UUID]]:
-    members: dict[UUID, list[UUID]] = {}
-    for pattern, topic in level.items():
-        members.setdefault(topic, []).append(pattern)
-    return {topic: frozenset(patterns) for topic, patterns in members.items()}
+def _has_enough(known: ByPattern) -> bool:
+    sides = (sum(one.rated for one in known.values()), sum(one.before_rated for one in known.values()))
+    return min(sides) >= 2 * FEWEST
+
+
+def _chance_of(parts: Sequence[RatedPeriods]) -> float:
+    """Return the chance of a difference as large within patterns if nothing had changed, exactly.
+
+    Of each pattern the ratings of both periods are shuffled: the good ones of the period are hypergeometric, their sum
+    is the convolution. Grades between good and bad are rounded in their sum.
+    """
+    chances, least, now = np.ones(1), 0, 0
+    for one in parts:
+        good, rated, before = round(one.total + one.before_total), one.rated, one.before_rated
+        low, high = max(0, good - before), min(rated, good)
+        counts = np.arange(low, high + 1)
+        logs = _log_choose(rated, counts) + _log_choose(before, good - counts)
+        weights = np.exp(logs - logs.max())
+        chances = np.convolve(chances, weights / weights.sum())
+        least += low
+        now += min(max(round(one.total), low), high)
+    place = now - least
+    return float(min(1.0, 2 * min(chances[: place + 1].sum(), chances[place:].sum())))
+
+
+def _log_choose(of: int, counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    logs = np.concatenate(([0.0], np.cumsum(np.log(np.arange(1, of + 1, dtype=np.float64)))))
+    return np.asarray(logs[of] - logs[counts] - logs[of - counts])
 
 
 def _mean(total: float, count: int) -> float:

@@ -111,6 +111,10 @@ class LinkedPatterns:
         spans = {known[0].id: _spans(known) for known in members.values() if len(known) > 1}
         return Topics(pooled, {id_: ids[of] for id_, of in zip(ids, first, strict=True)}, spans)
 
+    def merges(self) -> list[tuple[UUID, UUID]]:
+        """Return which topics are put together, the nearest first, each by the id of its largest pattern."""
+        return [(self._patterns[low].id, self._patterns[high].id) for low, high, _ in self._merges]
+
     def queries(self, patterns: Collection[UUID]) -> list[str]:
         """Return the typical queries of some patterns, those of the largest first."""
         return [query for one in self._patterns if one.id in patterns for query in one.typical_queries]

@@ -41,7 +41,7 @@ def told_topics(
     earliest, first, last = days_of_period(session, days, until)
     bad = session.config.patterns.failure_quality
     sums = session.pages.overview.topic_sums(session.space, earliest, first, last, bad)
-    changed = topic_route_changes(sums, [linked.topics(level).of for level in (None, *linked.levels())])
+    changed = topic_route_changes(sums, linked.merges())
     told = [ToldTopicRoute(one, one.sentence(_title(linked, names, one), (first - earliest).days)) for one in changed]
     return ToldTopics(topics_in_period(first, last, linked.topics(topics).sums(sums)), told)
 

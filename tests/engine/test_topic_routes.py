@@ -11,9 +11,7 @@ from sona_pg.domain.topic_routes import topic_route_changes
 from tests.engine.test_topic_periods import DAY
 
 PATTERNS = [UUID(int=place) for place in range(12)]
-EACH = {one: one for one in PATTERNS}
-BY_FOUR = {one: PATTERNS[place // 4 * 4] for place, one in enumerate(PATTERNS)}
-LEVELS = [EACH, BY_FOUR]
+MERGES = [(PATTERNS[place // 4 * 4], PATTERNS[place]) for place in range(12) if place % 4]
 
 
 def sums(pattern: UUID, route: str, before: tuple[int, int], now: tuple[int, int]) -> list[TopicSums]:
@@ -30,7 +28,7 @@ def steady(*routes: str) -> list[TopicSums]:
 def test_a_fall_in_one_topic_alone_is_told_with_what_the_route_did_elsewhere() -> None:
     rows = [one for one in steady("nova", "swift") if (one.pattern, one.route) != (PATTERNS[5], "nova")]
     rows += sums(PATTERNS[5], "nova", (21, 15), (27, 4))
-    (found,) = topic_route_changes(rows, LEVELS)
+    (found,) = topic_route_changes(rows, MERGES)
     assert (found.route, found.patterns) == ("nova", {PATTERNS[5]})
     assert (found.there.rated, found.there.total, found.there.before_rated) == (27, 4.0, 21)
     assert (found.elsewhere.rated, found.elsewhere.total) == (11 * 12, 11 * 8.0)
@@ -45,23 +43,23 @@ def test_a_fall_in_one_topic_alone_is_told_with_what_the_route_did_elsewhere() -
 def test_a_fall_that_is_spread_over_like_topics_is_found_where_they_are_put_together() -> None:
     few = [row for one in PATTERNS[4:8] for row in sums(one, "nova", (7, 6), (7, 1))]  # too few in each
     rest = [one for one in steady("nova") if one.pattern not in PATTERNS[4:8]]
-    assert topic_route_changes([*few, *rest], [EACH]) == []
-    (found,) = topic_route_changes([*few, *rest], LEVELS)
+    assert topic_route_changes([*few, *rest], []) == []
+    (found,) = topic_route_changes([*few, *rest], MERGES)
     assert found.patterns == set(PATTERNS[4:8])
     assert (found.there.before_rated, found.there.before_total) == (28, 24.0)
 
 
 def test_a_route_that_fell_everywhere_and_one_without_other_questions_are_not_told_as_of_one_topic() -> None:
     everywhere = [row for one in PATTERNS for row in sums(one, "nova", (30, 24), (30, 6))]
-    assert topic_route_changes(everywhere, LEVELS) == []
+    assert topic_route_changes(everywhere, MERGES) == []
     alone = sums(PATTERNS[0], "article", (40, 36), (40, 4))  # the change of the route itself
-    assert topic_route_changes([*alone, *steady("nova")], LEVELS) == []
+    assert topic_route_changes([*alone, *steady("nova")], MERGES) == []
 
 
 def test_a_rise_is_told_and_overlapping_topics_once() -> None:
     rows = [one for one in steady("nova") if one.pattern not in PATTERNS[:4]]
     rows += [row for one in PATTERNS[:4] for row in sums(one, "nova", (30, 5), (30, 26))]
-    found = topic_route_changes(rows, LEVELS)
+    found = topic_route_changes(rows, MERGES)
     assert [one.patterns for one in found] == [set(PATTERNS[:4])]  # the clearest of five that are clear
     assert "were rated higher" in found[0].sentence("x", 30)
 
@@ -69,7 +67,44 @@ def test_a_rise_is_told_and_overlapping_topics_once() -> None:
 def test_another_mix_of_questions_in_a_topic_is_no_change() -> None:
     mix = [*sums(PATTERNS[0], "nova", (60, 54), (10, 9)), *sums(PATTERNS[1], "nova", (10, 2), (60, 12))]
     others = [row for one in PATTERNS[4:] for row in sums(one, "nova", (30, 20), (30, 20))]
-    assert topic_route_changes([*mix, *others], LEVELS) == []
+    assert topic_route_changes([*mix, *others], MERGES) == []
+
+
+def test_a_fall_that_the_plain_means_deny_is_not_told() -> None:
+    rows = [*sums(PATTERNS[0], "nova", (20, 19), (140, 98)), *sums(PATTERNS[1], "nova", (140, 56), (20, 2))]
+    rest = [row for one in PATTERNS[4:] for row in sums(one, "nova", (30, 20), (30, 20))]
+    for change in topic_route_changes([*rows, *rest], MERGES):
+        assert change.there.quality < change.there.before_quality
+
+
+def test_a_route_that_fell_everywhere_alike_is_told_for_no_topic() -> None:
+    drawn = np.random.default_rng(3)
+    told = 0
+    for _ in range(100):
+        rows = []
+        for one in PATTERNS:
+            before, now = drawn.integers(100, 200, 2).tolist()
+            rows += sums(one, "nova", (before, int(drawn.binomial(before, 0.8))), (now, int(drawn.binomial(now, 0.5))))
+        told += bool(topic_route_changes(rows, MERGES))
+    assert told <= 5, told
+
+
+def test_few_ratings_of_an_answer_that_is_nearly_always_good_are_compared_exactly() -> None:
+    drawn = np.random.default_rng(4)
+    told = 0
+    for _ in range(100):
+        rows = []
+        for one in PATTERNS:
+            for route in ("nova", "swift", "atlas"):
+                quality, before, now = (
+                    drawn.uniform(0.9, 0.98),
+                    int(drawn.integers(40, 61)),
+                    int(drawn.integers(10, 16)),
+                )
+                good = (int(drawn.binomial(before, quality)), int(drawn.binomial(now, quality)))
+                rows += sums(one, route, (before, good[0]), (now, good[1]))
+        told += bool(topic_route_changes(rows, MERGES))
+    assert told <= 5, told
 
 
 def test_chance_alone_tells_a_route_on_one_page_of_twenty_at_most() -> None:
@@ -82,7 +117,7 @@ def test_chance_alone_tells_a_route_on_one_page_of_twenty_at_most() -> None:
                 quality, (before, now) = drawn.uniform(0.3, 0.95), drawn.integers(8, 60, 2).tolist()
                 good = (int(drawn.binomial(before, quality)), int(drawn.binomial(now, quality)))
                 rows += sums(one, route, (before, good[0]), (now, good[1]))
-        told += bool(topic_route_changes(rows, LEVELS))
+        told += bool(topic_route_changes(rows, MERGES))
     assert told <= 10, told
 
 

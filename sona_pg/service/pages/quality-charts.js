@@ -23,10 +23,14 @@ const signed = (value) => `${value < 0 ? "−" : "+"}${(100 * Math.abs(value)).t
 // Beyond chance: by its interval, or as the service told it of one among many.
 export const isClear = ({ low, high, is_clear }) => is_clear ?? (low > 0 || high < 0);
 
+// Beyond chance by itself, though among as many as were compared with it some are so by chance.
+export const isOneOfMany = ({ low, high, is_clear }) => is_clear === false && (low > 0 || high < 0);
+
 // A difference in words, with where it likely lies.
 function verdict(found, before) {
   const { difference, low, high } = found;
-  const words = !isClear(found) ? `no clear change against ${before}` : difference > 0 ? `▲ better than ${before}` : `▼ worse than ${before}`;
+  const way = difference > 0 ? "better" : "worse";
+  const words = isOneOfMany(found) ? `${way} than ${before}, which may be chance among as many topics` : !isClear(found) ? `no clear change against ${before}` : `${difference > 0 ? "▲" : "▼"} ${way} than ${before}`;
   return `${words}: ${signed(difference)} points, likely between ${signed(low)} and ${signed(high)}`;
 }
 

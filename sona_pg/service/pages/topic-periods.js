@@ -4,7 +4,7 @@ import { get } from "./api.js";
 import { intervalColumn, joined } from "./columns.js";
 import { h, problem, table } from "./elements.js";
 import { count, range, several, share } from "./format.js";
-import { change, isClear } from "./quality-charts.js";
+import { change, isClear, isOneOfMany } from "./quality-charts.js";
 import { chosenPeriod, daysOf, isChosen } from "./range.js";
 import { term } from "./terms.js";
 
@@ -15,14 +15,14 @@ export const points = (value) => `${value < 0 ? "−" : "+"}${several(Math.round
 // Beyond chance or not, in a word: with all topics of the period compared, one of three ratings is not.
 function trend({ change: known }) {
   if (!known) return null;
-  const [state, words] = !isClear(known) ? ["", "no clear change"] : known.difference > 0 ? ["good", "▲ better"] : ["bad", "▼ worse"];
+  const [state, words] = !isClear(known) ? ["", isOneOfMany(known) ? `${known.difference > 0 ? "better" : "worse"}, perhaps by chance` : "no clear change"] : known.difference > 0 ? ["good", "▲ better"] : ["bad", "▼ worse"];
   return h("span", { class: state && `state arrow ${state}` }, `${words}: ${points(known.difference)}`);
 }
 
 // Routes that changed in one topic alone: neither the topic's mean nor the route's own need show it.
 export const routeChanges = ({ route_changes: found }) => (found.length === 0 ? [] : [
   h("ul", { class: "changes" }, found.map((one) => h("li", {}, h("strong", {}, `${one.quality < one.before_quality ? "▼" : "▲"} ${one.sentence}`)))),
-  h("p", { class: "note" }, "Each answer or model was compared in each topic, large or small, in which it has ten ratings in both periods: by chance alone one page of 20 at most tells any."),
+  h("p", { class: "note" }, "Each answer or model was compared in each topic, large or small, in which it has ten ratings in both periods, pattern by pattern. If every rating is of its own, by chance alone one page of 20 at most tells any; one person who rates much in the same way counts as many."),
 ]);
 
 // How a route went in a topic in the period and before it; nothing where it is rated in neither.
@@ -55,7 +55,7 @@ function drawn(found, topicOf, onChoose) {
     ...routeChanges(found),
     table(`Most bad ratings first, ${daysOf(found)}`, columns, rated.slice(0, LEADING)),
     more.length > 0 && h("details", {}, h("summary", {}, `${several(more.length, "topic")} more`), table("The other topics of the period", columns, more)),
-    h("p", { class: "note" }, `Each rating counts for the topic of the live version that is nearest to its question${found.sampled ? "; of so many, those of a sample" : ""}. “No clear change” may be chance: of as many topics as are compared here, chance alone marks one on one page of 20 at most.`),
+    h("p", { class: "note" }, `Each rating counts for the topic of the live version that is nearest to its question${found.sampled ? "; of so many, those of a sample" : ""}. An arrow marks what is beyond the chance of all topics compared here: chance alone marks one on one page of 20 at most. “Perhaps by chance” would be beyond chance if it were the only one.`),
   ].filter(Boolean);
 }
 

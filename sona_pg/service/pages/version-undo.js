@@ -13,8 +13,8 @@ function topicLine(one) {
   const name = one.title ?? "without texts";
   if (one.size_then === null) return `“${name}” vanishes (${several(one.size_now, "request")}, quality ${shown(one.quality_now)})`;
   if (one.size_now === null) return `“${name}” comes back (${several(one.size_then, "request")}, quality ${shown(one.quality_then)})`;
-  if (count(one.size_then) === count(one.size_now)) return `“${name}”: quality ${shown(one.quality_then)}, now ${shown(one.quality_now)}`;
-  return `“${name}” is known by ${several(one.size_then, "request")} instead of ${count(one.size_now)}: quality ${shown(one.quality_then)}, now ${shown(one.quality_now)}`;
+  if (count(one.size_then) === count(one.size_now)) return `“${name}”: its quality counts as ${shown(one.quality_then)} again, today as ${shown(one.quality_now)}`;
+  return `“${name}” is known by ${several(one.size_then, "request")} again, today by ${count(one.size_now)}; its quality counts as ${shown(one.quality_then)} again, today as ${shown(one.quality_now)}`;
 }
 
 // What a rollback would do, in words.

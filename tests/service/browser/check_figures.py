@@ -330,7 +330,7 @@ def test_whoever_may_goes_back_to_a_version_and_is_told_before_what_it_undoes(wa
     page.get_by_role("button", name="Go back to version 1 …").focus()
     page.keyboard.press("Enter")
     page.wait_for_selector("dialog:has-text('Undone: 1 run of learning') >> text=12 requests and 0 pieces of feedback")
-    page.wait_for_selector("dialog li:has-text('is known by 12 requests instead of 24')")
+    page.wait_for_selector("dialog li:has-text('is known by 12 requests again, today by 24')")
     watched.require_readable("undo")
     page.click("dialog[open] >> text=Cancel")
     page.wait_for_selector("dialog[aria-labelledby=undo-title]", state="detached")
