@@ -194,6 +194,7 @@ class WantedFacts:
     source: str | None = None
     asked_since: datetime | None = None  # of their trajectories
     asked_until: datetime | None = None  # without it
+    standing: bool = False  # ratings and corrections alone that count now
 
 
 @dataclass(frozen=True, slots=True)

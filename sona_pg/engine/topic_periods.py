@@ -14,6 +14,8 @@ from sona_pg.engine.coarse_topics import LinkedPatterns
 from sona_pg.engine.period_overview import days_of_period
 from sona_pg.engine.session import Session
 
+TOLD = 5  # routes that changed in one topic
+
 
 @dataclass(frozen=True, slots=True)
 class ToldTopicRoute:
@@ -29,6 +31,7 @@ class ToldTopics:
 
     period: TopicsInPeriod
     routes: Sequence[ToldTopicRoute]
+    more: int  # that are not told
 
 
 def told_topics(
@@ -42,8 +45,10 @@ def told_topics(
     bad = session.config.patterns.failure_quality
     sums = session.pages.overview.topic_sums(session.space, earliest, first, last, bad)
     changed = topic_route_changes(sums, linked.merges())
-    told = [ToldTopicRoute(one, one.sentence(_title(linked, names, one), (first - earliest).days)) for one in changed]
-    return ToldTopics(topics_in_period(first, last, linked.topics(topics).sums(sums)), told)
+    told = [
+        ToldTopicRoute(one, one.sentence(_title(linked, names, one), (first - earliest).days)) for one in changed[:TOLD]
+    ]
+    return ToldTopics(topics_in_period(first, last, linked.topics(topics).sums(sums)), told, len(changed) - len(told))
 
 
 def _title(linked: LinkedPatterns, names: TopicNames, change: TopicRouteChange) -> str | None:

@@ -78,6 +78,7 @@ class FeedbackQuery(LimitQuery):
     source: Annotated[str, Field(min_length=1, max_length=LONGEST_ID)] | None = None
     asked_since: AwareDatetime | None = None
     asked_until: AwareDatetime | None = None  # without it
+    standing: bool = False  # ratings and corrections alone that count now
 
 
 class FindQuery(BaseModel):
@@ -229,7 +230,7 @@ async def latest_feedback(call: Call[Any]) -> Any:
     Those about the newest 500, or, of a time, of bad answers or of one source alone, about the 10,000 that were asked
     last until then.
     """
-    limit, names = call.query["limit"], ("since", "until", "bad", "source", "asked_since", "asked_until")
+    limit, names = call.query["limit"], WantedFacts.__slots__
     wanted = WantedFacts(**{name: call.query[name] for name in names})
     return {"facts": await overview_of(call, lambda known: known.latest_feedback(limit, wanted))}
 

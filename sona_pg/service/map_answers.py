@@ -164,7 +164,8 @@ class TopicPeriodsAnswer(BaseModel):
     last_day: date
     topics: list[TopicPeriodRow]
     sampled: bool  # there are too many ratings to look at them all
-    route_changes: list[TopicRouteChangeRow]  # the clearest first
+    route_changes: list[TopicRouteChangeRow]  # the clearest, at most five
+    more_route_changes: int  # as clear, and not among them
 
 
 class LabelRow(BaseModel):

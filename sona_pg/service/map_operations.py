@@ -79,7 +79,7 @@ async def topics_in_period(call: Call[Any]) -> Any:
     ]  # fmt: skip
     return {
         "first_day": period.first_day, "last_day": period.last_day, "topics": topics, "sampled": period.sampled,
-        "route_changes": [_route_change(one) for one in found.routes],
+        "route_changes": [_route_change(one) for one in found.routes], "more_route_changes": found.more,
     }  # fmt: skip
 
 

@@ -28,6 +28,7 @@ JOIN LATERAL (
 ) f ON true
 WHERE f.recorded_at >= %(since)s AND f.recorded_at < %(until)s
     AND (%(source)s::text IS NULL OR f.source = %(source)s::text)
+    AND (NOT %(standing)s OR f.stands AND num_nonnulls(f.quality, f.correction) > 0)
     AND (NOT %(bad)s OR CASE WHEN f.correction IS NULL THEN f.quality <= %(worst)s
                              ELSE f.correction IS DISTINCT FROM t.route END)
 ORDER BY f.recorded_at DESC LIMIT %(most)s
@@ -44,6 +45,6 @@ def read_told_facts(
         "space": space_id, "from": id_floor(wanted.asked_since or FIRST), "beyond": id_floor(beyond),
         "since": wanted.since or FIRST, "until": until,
         "trajectories": about, "bad": wanted.bad, "worst": worst, "most": most,
-        "source": wanted.source,
+        "source": wanted.source, "standing": wanted.standing,
     }  # fmt: skip
     return [ToldFact(*row) for row in driver_connection(connection).execute(FACTS, asked)]

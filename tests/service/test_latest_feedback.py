@@ -84,3 +84,17 @@ def test_what_one_source_has_given_is_told_alone(told, service):
 def test_a_time_without_its_zone_is_refused(service, space):
     answer = service.get("/v1/dashboard/feedback", params={"space": space(), "since": "2026-11-22T00:00:00"})
     assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/since")
+
+
+def test_what_counts_now_is_had_alone(service, space, rows):
+    found = {"space": space()}
+    told = [{"text": "aab", "route": "one"} for _ in range(4)]
+    made = service.post("/v1/trajectories/batch", {"trajectories": told}, params=found).json()["ids"]
+    for trajectory, words in zip(made, ([0, 1], [1], [1, None], [0.5]), strict=True):
+        for word in words:
+            fact = {"retract": True} if word is None else {"quality": word}
+            service.post("/v1/feedback", {"trajectory": trajectory, **fact}, params=found)
+    service.post("/v1/feedback", {"trajectory": made[3], "cost": 0.1}, params=found)  # no word about the answer
+    rows(found["space"])  # committed
+    facts = service.get("/v1/dashboard/feedback", params=found | {"standing": True}).json()["facts"]
+    assert {(one["trajectory"], one["quality"]) for one in facts} == {(made[0], 1.0), (made[1], 1.0), (made[3], 0.5)}

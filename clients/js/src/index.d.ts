@@ -231,7 +231,7 @@ export class SonaClient {
   requests(query: { find: string }, options?: CallOptions): Promise<any>;
   ratedBad(query: { route: string; days?: number; until?: string }, options?: CallOptions): Promise<any>;
   findCandidates(query: { find: string }, options?: CallOptions): Promise<any>;
-  latestFeedback(query?: { limit?: number; since?: string; until?: string; asked_since?: string; asked_until?: string; bad?: boolean; source?: string }, options?: CallOptions): Promise<any>;
+  latestFeedback(query?: { limit?: number; since?: string; until?: string; asked_since?: string; asked_until?: string; bad?: boolean; source?: string; standing?: boolean }, options?: CallOptions): Promise<any>;
   answers(body: Asked & { versions?: number[]; k?: number }, options?: CallOptions): Promise<any>;
   factsNear(body: Asked & { k?: number }, options?: CallOptions): Promise<any>;
 }

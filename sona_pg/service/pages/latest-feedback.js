@@ -2,10 +2,10 @@
 
 import { get } from "./api.js";
 import { h, problem } from "./elements.js";
-import { gave, mayUndo, takeBack, undoing, whoAsks } from "./feedback.js";
-import { ago, at, madeAt, several, told } from "./format.js";
+import { gave, undoing, whoAsks } from "./feedback.js";
+import { ago, at, madeAt, told } from "./format.js";
 import { addressOf } from "./request-finder.js";
-import { confirmed } from "./shell.js";
+import { takingBack } from "./taking-back.js";
 
 const SHOWN = 12;
 const MOST = 200; // that the service tells at once
@@ -49,22 +49,29 @@ export function latestFeedback() {
   const which = h("select", { "aria-label": "Which feedback of a day", onchange: () => anew() },
     h("option", { value: "given" }, "Given on"), h("option", { value: "asked" }, "About requests of"));
   const bad = h("input", { type: "checkbox", onchange: () => anew() });
-  const source = h("input", { type: "text", maxlength: 200, autocomplete: "off", placeholder: "anybody", onchange: () => anew() });
+  const source = h("input", { type: "text", maxlength: 200, autocomplete: "off", placeholder: "anybody", onchange: () => choose(source.value.trim()) });
   let caller = null;
+  let who = ""; // the source, as it is named
+  let shownAll = "";
   let most = SHOWN;
   let wanted = ""; // what was asked for last
 
-  function only(who) {
-    source.value = who;
-    source.focus();
+  function choose(name) {
+    who = name;
     anew();
+  }
+  // A name may have a line break or blanks at its ends, which the field does not show.
+  function only(name) {
+    source.value = name;
+    source.focus();
+    choose(name);
   }
   function anew() {
     most = SHOWN;
     return fill().catch((error) => list.replaceChildren(problem(error)));
   }
   function none() {
-    if (!day.value) return h("p", { class: "quiet" }, bad.checked || source.value.trim() ? NONE_CHOSEN.any : NOTHING);
+    if (!day.value) return h("p", { class: "quiet" }, bad.checked || who ? NONE_CHOSEN.any : NOTHING);
     const turn = () => {
       which.value = "asked";
       which.focus();
@@ -78,24 +85,15 @@ export function latestFeedback() {
     await fill();
     list.querySelectorAll("li")[before]?.querySelector("a").focus();
   }
-  const choices = () => ({ ...(day.value && spanOf(day.value, which.value === "asked")), ...(bad.checked && { bad: true }), ...(source.value.trim() && { source: source.value.trim() }) });
-  // All that a source has said, or its word of a day: a script or a colleague may have been wrong throughout.
-  async function takeAllBack() {
-    const who = source.value.trim();
-    const { facts } = await get("v1/dashboard/feedback", { limit: MOST, ...choices() });
-    const known = new Map(facts.filter((fact) => mayUndo(fact, caller)).map((fact) => [fact.trajectory, fact]));
-    if (!known.size) return done("Nothing of it can be taken back: it was said otherwise or taken back since, or this key may not.");
-    const words = `${several(known.size, "request")}${facts.length === MOST ? `, of the latest ${MOST} pieces` : ""}`;
-    const isMeant = await confirmed("Take all of this back?", `What “${who}” said of ${words}${day.value ? ", as chosen here" : ""} counts no more then, on any server; only “${who}” can say it again.`, "Take it back");
-    if (!isMeant) return null;
-    for (const trajectory of known.keys()) await takeBack(trajectory, who, caller);
-    await fill();
-    return done(`Taken back: what “${who}” said of ${words}. The next run of learning counts it no more.`);
-  }
-  function done(words) {
-    const told = h("span", { class: "quiet", tabindex: "-1", role: "status" }, words);
-    all.replaceChildren(told);
-    told.focus();
+  const choices = () => ({ ...(day.value && spanOf(day.value, which.value === "asked")), ...(bad.checked && { bad: true }), ...(who && { source: who }) });
+  // The button stays as it is, with what came of it, until something else is chosen.
+  async function fillAll(chosen) {
+    const key = JSON.stringify(chosen);
+    if (key === shownAll && all.firstChild) return;
+    shownAll = key;
+    all.replaceChildren();
+    const found = chosen.source && await takingBack(chosen, caller, anew);
+    if (found && shownAll === key) all.replaceChildren(found);
   }
   async function fill() {
     caller ??= await whoAsks();
@@ -107,9 +105,7 @@ export function latestFeedback() {
     const word = document.activeElement.dataset.word;
     list.replaceChildren(facts.length ? h("ul", { class: "facts" }, facts.slice(0, most).map((fact) => line(fact, caller, only)))
       : none());
-    const button = source.value.trim() && facts.filter((fact) => mayUndo(fact, caller)).length > 1
-      && h("button", { type: "button", onclick: () => takeAllBack().catch((error) => all.replaceChildren(problem(error))) }, `Take back all of “${source.value.trim()}” …`);
-    if (button || !all.querySelector("[role=status]")) all.replaceChildren(...[button].filter(Boolean));
+    await fillAll(chosen);
     rest.replaceChildren(...[most < MOST && facts.length > most && h("button", { type: "button", onclick: () => more().catch((error) => list.replaceChildren(problem(error))) }, "Show more"),
       most === MOST && facts.length === MOST && h("p", { class: "note" }, `The latest ${MOST}. Choose a day for others.`)].filter(Boolean));
     if (held) (list.querySelector(`[data-word="${CSS.escape(word ?? "")}"]`) ?? list).focus({ preventScroll: true }); // the one that had the focus is gone

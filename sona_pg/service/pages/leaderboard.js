@@ -50,7 +50,7 @@ const ownRatings = ({ judged, corrected }) => judged - corrected;
 const isNeverGood = (route) => route.bad === route.judged && ownRatings(route) >= FEW;
 const badItself = {
   name: "Bad itself", order: "bad_itself", word: "itself", kind: "nowrap", key: (route) => route.bad_beyond_usual,
-  of: (route) => (ownRatings(route) > 0 ? [`${share(route.bad_itself)} of ${count(ownRatings(route))} (${range(route.bad_itself_low, route.bad_itself_high)})`, isNeverGood(route) && h("p", { class: "note" }, "never rated good: is it ever the right answer?")] : null),
+  of: (route) => (ownRatings(route) > 0 ? [`${share(route.bad_itself)} of ${count(ownRatings(route))} (${range(route.bad_itself_low, route.bad_itself_high)})`, isNeverGood(route) && h("p", { class: "note" }, "none rated good where no other answer was right: is it ever the right one?")] : null),
   parts: [
     { name: "Bad itself", kind: "number", of: (route) => share(route.bad_itself) },
     { name: "Bad itself from", kind: "number", of: (route) => share(route.bad_itself_low) },

@@ -20,9 +20,9 @@ function trend({ change: known }) {
 }
 
 // Routes that changed in one topic alone: neither the topic's mean nor the route's own need show it.
-export const routeChanges = ({ route_changes: found }) => (found.length === 0 ? [] : [
+export const routeChanges = ({ route_changes: found, more_route_changes: more, sampled }) => (found.length === 0 ? [] : [
   h("ul", { class: "changes" }, found.map((one) => h("li", {}, h("strong", {}, `${one.quality < one.before_quality ? "▼" : "▲"} ${one.sentence}`)))),
-  h("p", { class: "note" }, "Each answer or model was compared in each topic, large or small, in which it has ten ratings in both periods, pattern by pattern. If every rating is of its own, by chance alone one page of 20 at most tells any; one person who rates much in the same way counts as many."),
+  h("p", { class: "note" }, `Each answer or model was compared in each topic, large or small, in which it has ten ratings in both periods, pattern by pattern. If every rating is of its own, by chance alone one page of 20 at most tells any; one person who rates much in the same way counts as many.${more ? ` The clearest are told; ${several(more, "other")} changed as well.` : ""}${sampled ? " Counted are the ratings of a sample: there are too many to look at them all." : ""}`),
 ]);
 
 // How a route went in a topic in the period and before it; nothing where it is rated in neither.

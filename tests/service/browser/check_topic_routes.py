@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from playwright.sync_api import Route
 
 from sona_pg import Store
 from sona_pg.service import ServiceOptions
@@ -53,24 +54,55 @@ def test_a_model_that_broke_for_one_kind_of_question_is_named_on_overview_and_to
     assert recent.locator("li:has-text('were rated lower')").count() == 0
 
 
+def said(site: Site, space: str, count: int) -> str:
+    """Record corrections of ``count`` requests; return the address of the space's page."""
+    site.post("/v1/spaces", {"name": space, "dim": 256})
+    rows = [{"text": f"question {place}", "route": "large"} for place in range(count)]
+    for trajectory in site.post(f"/v1/trajectories/batch?space={space}", {"trajectories": rows})["ids"]:
+        site.post(f"/v1/feedback?space={space}", {"trajectory": trajectory, "correction": "small"})
+    site.post(f"/v1/learn?space={space}")
+    return f"{site.url}/?space={space}"
+
+
 def test_what_a_source_said_is_taken_back_at_once(watched: Watched, site: Site) -> None:
     page = watched.page
-    site.post("/v1/spaces", {"name": "mistaken", "dim": 256})
-    rows = [{"text": f"question {place}", "route": "large"} for place in range(20)]
-    made = site.post("/v1/trajectories/batch?space=mistaken", {"trajectories": rows})["ids"]
-    for trajectory in made:
-        site.post("/v1/feedback?space=mistaken", {"trajectory": trajectory, "correction": "small"})
-    site.post("/v1/learn?space=mistaken")
-    page.goto(f"{site.url}/?space=mistaken")
+    page.goto(said(site, "mistaken", 230))  # more than the service tells at once
     latest = page.locator("section:has-text('Latest feedback')")
     assert latest.get_by_role("button", name="Take back all of").count() == 0  # until a source is chosen
     latest.get_by_role("button", name="Only feedback of").first.click()
     source = latest.get_by_label("By", exact=True).input_value()
     latest.get_by_role("button", name=f"Take back all of “{source}”").click()
-    page.locator("dialog:has-text('said of 20 requests')").wait_for()
+    page.locator("dialog:has-text('said of 200 requests and more')").wait_for()
     page.get_by_role("button", name="Cancel").click()
     latest.get_by_role("button", name=f"Take back all of “{source}”").click()
     page.get_by_role("button", name="Take it back").click()
-    latest.locator(f"[role=status]:has-text('Taken back: what “{source}” said of 20 requests')").wait_for()
-    assert latest.get_by_role("button", name="Undo").count() == 0
+    latest.locator(f"[role=status]:has-text('Taken back: what “{source}” said of 230 requests')").wait_for()
+    page.wait_for_function("() => !document.querySelector('.undo')")
     watched.require_readable("a-source-taken-back")
+
+
+def test_what_could_not_be_taken_back_is_told(watched: Watched, site: Site) -> None:
+    page, left = watched.page, [5]
+
+    def refuse(route: Route) -> None:
+        left[0] -= 1
+        if left[0] >= 0:
+            route.continue_()
+        else:
+            route.fulfill(status=400, json={"detail": "the database refused"})
+
+    page.goto(said(site, "halfway", 12))
+    page.route("**/v1/feedback*", refuse)
+    latest = page.locator("section:has-text('Latest feedback')")
+    latest.get_by_role("button", name="Only feedback of").first.click()
+    latest.get_by_role("button", name="Take back all of").click()
+    page.get_by_role("button", name="Take it back").click()
+    latest.locator("[role=status]:has-text('Taken back of 5 requests')").wait_for()
+    page.unroute("**/v1/feedback*")
+    page.wait_for_timeout(2000)  # records that come in draw the list anew
+    latest.locator("[role=status]:has-text('of the others still counts')").wait_for()
+    latest.get_by_role("button", name="Take back all of").click()
+    page.locator("dialog:has-text('said of 7 requests')").wait_for()
+    page.get_by_role("button", name="Take it back").click()
+    latest.locator("[role=status]:has-text('said of 7 requests')").wait_for()
+    watched.wrong = [said for said in watched.wrong if "400" not in said]
