@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from statistics import NormalDist
 from typing import NamedTuple
 from uuid import UUID
 
+from sona_pg.domain.exact_test import chance_of
 from sona_pg.domain.overview_figures import MeanQuality, SpanSums
 from sona_pg.domain.period_figures import difference_interval
 
@@ -73,11 +74,11 @@ def topics_in_period(first: date, last: date, sums: Sequence[TopicSums]) -> Topi
     for one in sums:
         by_pattern.setdefault(one.pattern, []).append(one)
     means = {pattern: (_mean(known, True), _mean(known, False)) for pattern, known in by_pattern.items()}
-    compared = sum(now.quality is not None and before.quality is not None for now, before in means.values())
-    sure = NormalDist().inv_cdf(1 - CHANCE / max(compared, 1) / 2)
+    pairs = sum(now.quality is not None and before.quality is not None for now, before in means.values())
+    chance = CHANCE / max(pairs, 1)
     topics = [
         TopicInPeriod(pattern, now, sum(one.bad for one in by_pattern[pattern] if one.is_now), before,
-                      _change(now, before, sure), _routes(by_pattern[pattern]))
+                      _change(by_pattern[pattern], now, before, chance), _routes(by_pattern[pattern]))
         for pattern, (now, before) in means.items()
     ]  # fmt: skip
     topics.sort(key=lambda one: (-one.bad, -one.now.rated, one.pattern))
@@ -97,11 +98,11 @@ def _mean(sums: Sequence[TopicSums], is_now: bool) -> MeanQuality:
     return MeanQuality.of(SpanSums(one.rated, one.rated, one.quality) for one in sums if one.is_now is is_now)
 
 
-def _change(now: MeanQuality, before: MeanQuality, sure: float) -> TopicChange | None:
-    """Return the change; clear where also the interval of ``sure`` standard deviations is on one side of 0."""
+def _change(sums: Sequence[TopicSums], now: MeanQuality, before: MeanQuality, chance: float) -> TopicChange | None:
+    """Return the change; clear where it is rarer than ``chance`` if nothing changed, and its interval excludes 0."""
     if now.quality is None or before.quality is None:
         return None
-    sides = (now.quality, now.rated), (before.quality, before.rated)
-    low, high = difference_interval(*sides, sure)
-    is_clear = low > 0 or high < 0
-    return TopicChange(now.quality - before.quality, *difference_interval(*sides), is_clear)
+    low, high = difference_interval((now.quality, now.rated), (before.quality, before.rated))
+    good = [math.fsum(one.quality for one in sums if one.is_now is is_now) for is_now in (True, False)]
+    is_rare = chance_of([(now.rated, good[0], before.rated, good[1])]) < chance
+    return TopicChange(now.quality - before.quality, low, high, is_rare and (low > 0 or high < 0))

@@ -10,9 +10,7 @@ from statistics import NormalDist
 from typing import NamedTuple
 from uuid import UUID
 
-import numpy as np
-from numpy.typing import NDArray
-
+from sona_pg.domain.exact_test import chance_of
 from sona_pg.domain.level_change import ratings, share
 from sona_pg.domain.overview_figures import interval
 from sona_pg.domain.topic_period import CHANCE, TopicSums
@@ -89,7 +87,7 @@ class TopicRouteChange(NamedTuple):
     """A route that changed in one topic, and not likewise elsewhere."""
 
     route: str
-    patterns: frozenset[UUID]  # that the topic is made of
+    patterns: frozenset[UUID]  # of the topic, in which it is rated
     there: RatedPeriods
     elsewhere: RatedPeriods
 
@@ -141,7 +139,7 @@ def topic_route_changes(sums: Sequence[TopicSums], merges: Sequence[tuple[UUID, 
     clear = [
         one for one in compared
         if one.there.strength > sure and one.is_shown and one.is_of_topic(sure)
-        and _chance_of([by_route[one.route][pattern] for pattern in one.patterns & by_route[one.route].keys()]) < chance
+        and chance_of(by_route[one.route][pattern][:4] for pattern in one.patterns) < chance
     ]  # fmt: skip
     told: list[TopicRouteChange] = []
     for one in sorted(clear, key=lambda one: (-one.there.strength, one.route)):
@@ -193,31 +191,6 @@ def _by_route(sums: Sequence[TopicSums]) -> dict[str, ByPattern]:
 def _has_enough(known: ByPattern) -> bool:
     sides = (sum(one.rated for one in known.values()), sum(one.before_rated for one in known.values()))
     return min(sides) >= 2 * FEWEST
-
-
-def _chance_of(parts: Sequence[RatedPeriods]) -> float:
-    """Return the chance of a difference as large within patterns if nothing had changed, exactly.
-
-    Of each pattern the ratings of both periods are shuffled: the good ones of the period are hypergeometric, their sum
-    is the convolution. Grades between good and bad are rounded in their sum.
-    """
-    chances, least, now = np.ones(1), 0, 0
-    for one in parts:
-        good, rated, before = round(one.total + one.before_total), one.rated, one.before_rated
-        low, high = max(0, good - before), min(rated, good)
-        counts = np.arange(low, high + 1)
-        logs = _log_choose(rated, counts) + _log_choose(before, good - counts)
-        weights = np.exp(logs - logs.max())
-        chances = np.convolve(chances, weights / weights.sum())
-        least += low
-        now += min(max(round(one.total), low), high)
-    place = now - least
-    return float(min(1.0, 2 * min(chances[: place + 1].sum(), chances[place:].sum())))
-
-
-def _log_choose(of: int, counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    logs = np.concatenate(([0.0], np.cumsum(np.log(np.arange(1, of + 1, dtype=np.float64)))))
-    return np.asarray(logs[of] - logs[counts] - logs[of - counts])
 
 
 def _mean(total: float, count: int) -> float:

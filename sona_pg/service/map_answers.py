@@ -145,7 +145,7 @@ class TopicRouteChangeRow(BaseModel):
     """A route whose quality changed in one topic beyond chance, and not likewise elsewhere."""
 
     route: str
-    patterns: list[UUID]  # that the topic is made of
+    patterns: list[UUID]  # of the topic, in which it is rated
     sentence: str
     rated: int
     quality: float

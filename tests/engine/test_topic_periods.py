@@ -6,6 +6,7 @@ from datetime import date
 from uuid import UUID
 
 import numpy as np
+import pytest
 
 from sona_pg.domain.topic_period import TopicSums, topics_in_period
 
@@ -19,8 +20,8 @@ def sums(place: int, before: tuple[int, float], now: tuple[int, float]) -> list[
     ]
 
 
-def test_three_ratings_of_one_topic_of_a_hundred_are_no_clear_change() -> None:
-    few = sums(0, (12, 9.0), (3, 0.0))
+def test_four_ratings_of_one_topic_of_a_hundred_are_no_clear_change() -> None:
+    few = sums(0, (12, 9.0), (4, 0.0))
     (alone,) = topics_in_period(DAY, DAY, few).topics
     assert alone.change is not None
     assert (alone.change.is_clear, alone.change.high < 0) == (True, True)
@@ -37,12 +38,18 @@ def test_three_ratings_of_one_topic_of_a_hundred_are_no_clear_change() -> None:
     assert [one.pattern.int for one in found.topics if one.change and one.change.is_clear] == [200]
 
 
-def test_chance_alone_marks_a_topic_on_one_page_of_twenty_at_most() -> None:
+@pytest.mark.parametrize(
+    ("between", "before", "now"),
+    [((0.3, 0.95), (2, 40), (2, 40)), ((0.95, 0.99), (100, 400), (10, 20)), ((0.95, 0.99), (10, 20), (100, 400))],
+)
+def test_chance_alone_marks_a_topic_on_one_page_of_twenty_at_most(
+    between: tuple[float, float], before: tuple[int, int], now: tuple[int, int]
+) -> None:
     drawn = np.random.default_rng(1)
     marked = 0
     for _ in range(200):
-        quality = drawn.uniform(0.3, 0.95, 100)
-        rated = drawn.integers(2, 40, (2, 100))
+        quality = drawn.uniform(*between, 100)
+        rated = np.array([drawn.integers(*before, 100), drawn.integers(*now, 100)])
         good = drawn.binomial(rated, quality)
         rows = [
             one for place in range(100)
