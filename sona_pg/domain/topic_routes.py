@@ -10,7 +10,7 @@ from statistics import NormalDist
 from typing import NamedTuple
 from uuid import UUID
 
-from sona_pg.domain.exact_test import chance_of
+from sona_pg.domain.exact_test import Counted, chance_of
 from sona_pg.domain.level_change import ratings, share
 from sona_pg.domain.overview_figures import interval
 from sona_pg.domain.topic_period import CHANCE, TopicSums
@@ -51,6 +51,11 @@ class RatedPeriods(NamedTuple):
     def less(self, other: RatedPeriods) -> RatedPeriods:
         """Return these without ``other``, which are among them."""
         return RatedPeriods(*map(sub, self, other))
+
+    @property
+    def counted(self) -> Counted:
+        """Its ratings without the sums of their comparison."""
+        return self.rated, self.total, self.before_rated, self.before_total
 
     @property
     def is_enough(self) -> bool:
@@ -139,7 +144,7 @@ def topic_route_changes(sums: Sequence[TopicSums], merges: Sequence[tuple[UUID, 
     clear = [
         one for one in compared
         if one.there.strength > sure and one.is_shown and one.is_of_topic(sure)
-        and chance_of(by_route[one.route][pattern][:4] for pattern in one.patterns) < chance
+        and chance_of(by_route[one.route][pattern].counted for pattern in one.patterns) < chance
     ]  # fmt: skip
     told: list[TopicRouteChange] = []
     for one in sorted(clear, key=lambda one: (-one.there.strength, one.route)):

@@ -105,10 +105,10 @@ export function latestFeedback() {
     const word = document.activeElement.dataset.word;
     list.replaceChildren(facts.length ? h("ul", { class: "facts" }, facts.slice(0, most).map((fact) => line(fact, caller, only)))
       : none());
-    await fillAll(chosen);
     rest.replaceChildren(...[most < MOST && facts.length > most && h("button", { type: "button", onclick: () => more().catch((error) => list.replaceChildren(problem(error))) }, "Show more"),
       most === MOST && facts.length === MOST && h("p", { class: "note" }, `The latest ${MOST}. Choose a day for others.`)].filter(Boolean));
     if (held) (list.querySelector(`[data-word="${CSS.escape(word ?? "")}"]`) ?? list).focus({ preventScroll: true }); // the one that had the focus is gone
+    await fillAll(chosen);
   }
 
   const choice = h("div", { class: "row" }, h("span", { class: "inline" }, which, day), h("label", { class: "inline" }, bad, "bad ratings and corrections only"),
